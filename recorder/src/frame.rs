@@ -1,0 +1,484 @@
+//! The frame: one event of one session, as the gateway saw it.
+//!
+//! A session is one exchange between a client and a model. It starts with [`Open`], ends with
+//! [`Close`], and everything between them is in the order in which it happened; `index` counts
+//! from zero within the session, so that a reader can tell a missing frame from a quiet one.
+//!
+//! Frames are [rkyv] archives. Inside the ring and inside the log they are the same bytes: what
+//! the producer serialised is what the reader validates, years later. A change of any type in
+//! this file is a change of the format: it needs a new [`SCHEMA_VERSION`].
+//!
+//! Not here: originals of masked text. What a frame carries is what the model or the client saw.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// Version of the types in this file, written at the head of each segment.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The longest piece of a body that one frame may carry; longer bodies are cut by the sender.
+pub const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for the fixed part of a frame, with the alignment gaps between its variable parts.
+const FIXED_BYTES: usize = size_of::<ArchivedFrame>() + 256;
+
+/// Room for what one string or list costs beyond its own bytes.
+const FIELD_BYTES: usize = 16;
+
+/// Names one session: a UUIDv7, which is the `x-request-id` that the client was given, too.
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default,
+)]
+pub struct SessionId(pub [u8; 16]);
+
+/// One event of one session.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The session that this belongs to; nil when the recorder speaks of no session in particular.
+    pub session: SessionId,
+    /// Position within the session, from zero.
+    pub index: u32,
+    /// Wall clock at the gateway, nanoseconds since 1970.
+    pub at_unix_ns: u64,
+    /// What happened.
+    pub body: FrameBody,
+}
+
+/// What happened.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum FrameBody {
+    /// Who calls, and what they want.
+    Open(Open),
+    /// A piece of the request's body, as the model saw it.
+    RequestBody(RequestBody),
+    /// A rule matched, and what was done about it.
+    Decision(Decision),
+    /// A control ran, was skipped, or failed open.
+    Control(Control),
+    /// The head of the answer.
+    ResponseHead(ResponseHead),
+    /// A piece of the answer's body, as the client saw it.
+    ResponseChunk(ResponseChunk),
+    /// The end of the session.
+    Close(Close),
+    /// Something is missing from the record here, and why.
+    Gap(Gap),
+}
+
+/// Who calls, and what they want.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct Open {
+    /// The identity provider that vouched for the caller.
+    pub issuer: String,
+    /// The caller, in the provider's terms.
+    pub subject: String,
+    /// Groups that the caller belonged to at that moment.
+    pub groups: Vec<String>,
+    /// The token's `jti`, where it has one. Never the token.
+    pub token_id: Option<String>,
+    /// Address of the caller: `ip:port`, or `unix`.
+    pub client: String,
+    /// What the caller's software calls itself.
+    pub user_agent: Option<String>,
+    /// Request method.
+    pub method: String,
+    /// Request path, without the query.
+    pub path: String,
+    /// Pattern of the route that the path resolved to.
+    pub route: String,
+    /// Operation that the route stands for (`infer`, `embed`, …).
+    pub operation: String,
+    /// Format of the API (`openai`, `anthropic`).
+    pub dialect: String,
+    /// Model asked for, where the request named one.
+    pub model: Option<String>,
+    /// Version of the policies that applied.
+    pub policy_version: String,
+    /// The gateway (node) that served this.
+    pub gateway: String,
+    /// The core of that gateway.
+    pub core: u32,
+}
+
+/// A piece of the request's body.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct RequestBody {
+    /// Where in the body this piece starts.
+    pub offset: u64,
+    /// No piece follows.
+    pub last: bool,
+    /// Media type of the body.
+    pub media: String,
+    /// At most [`PIECE_BYTES_MAX`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A rule matched. Says where, never what: the value is not recorded.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct Decision {
+    /// Name of the guard.
+    pub guard: String,
+    /// Id of the rule.
+    pub rule: String,
+    /// What was done (`flag`, `mask`, `block`, …).
+    pub action: String,
+    /// `request` or `response`.
+    pub direction: String,
+    /// The text it was found in, as a path (`messages[0].content`).
+    pub location: String,
+    /// First byte within that text.
+    pub start: u64,
+    /// One past the last byte within that text.
+    pub end: u64,
+}
+
+/// Whether a control did its work.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlState {
+    /// It ran.
+    Ran,
+    /// It was not needed, and why is in the detail.
+    Skipped,
+    /// It could not run, and its configuration said to go on.
+    FailedOpen,
+}
+
+/// A control ran, was skipped, or failed open.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Control {
+    /// Name of the control.
+    pub name: String,
+    /// What became of it.
+    pub state: ControlState,
+    /// Why, for a person.
+    pub detail: String,
+}
+
+/// The head of the answer.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct ResponseHead {
+    /// Status that the client got.
+    pub status: u16,
+    /// Media type that the client got.
+    pub media: String,
+    /// Status that the upstream gave; zero when it was not asked.
+    pub upstream_status: u16,
+}
+
+/// A piece of the answer's body.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct ResponseChunk {
+    /// At most [`PIECE_BYTES_MAX`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// How a session ended.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer was delivered whole.
+    Completed,
+    /// Refused before the upstream was asked: not known, not permitted, malformed.
+    Refused,
+    /// A guard stopped it.
+    Blocked,
+    /// The client went away.
+    ClientGone,
+    /// The upstream failed.
+    UpstreamFailed,
+    /// The gateway failed.
+    GatewayFailed,
+}
+
+/// Nanoseconds from the session's opening; zero for what did not happen.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// The request was inspected.
+    pub inspected: u64,
+    /// The request was sent on.
+    pub forwarded: u64,
+    /// The first byte of the answer came.
+    pub first_byte: u64,
+    /// The last byte of the answer was sent.
+    pub last_byte: u64,
+    /// The longest that text was held back by masking.
+    pub held_max: u64,
+}
+
+/// A control and what became of it, repeated in [`Close`] so that one frame tells all.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ControlRun {
+    /// Name of the control.
+    pub name: String,
+    /// What became of it.
+    pub state: ControlState,
+}
+
+/// The end of a session.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Close {
+    /// Status that the client got.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Stable code of the error, where there was one.
+    pub error_code: Option<String>,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body, as sent.
+    pub response_bytes: u64,
+    /// Model that answered, as far as known.
+    pub model: Option<String>,
+    /// When what happened.
+    pub timings: Timings,
+    /// Which controls ran, were skipped, or failed open.
+    pub controls: Vec<ControlRun>,
+}
+
+/// Something is missing from the record.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+pub struct Gap {
+    /// Sessions that are missing or cut short.
+    pub sessions: u64,
+    /// Frames that are missing, as far as known.
+    pub frames: u64,
+    /// Start of the time that is concerned.
+    pub from_unix_ns: u64,
+    /// End of the time that is concerned.
+    pub to_unix_ns: u64,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// A text that is no session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a session id: expected 32 hexadecimal digits, hyphens allowed")]
+pub struct NotASessionId;
+
+/// Bytes that are no frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid frame: {reason}")]
+pub struct InvalidFrame {
+    /// What the validator found.
+    pub reason: String,
+}
+
+// === impl SessionId ===
+
+impl SessionId {
+    /// The id of no session.
+    pub const NIL: Self = Self([0; 16]);
+
+    /// A UUIDv7 (RFC 9562 §5.7) from a time and ten random bytes, of which 74 bits are used.
+    pub fn v7(unix_ms: u64, random: [u8; 10]) -> Self {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&unix_ms.to_be_bytes()[2..]);
+        id[6..].copy_from_slice(&random);
+        id[6] = (id[6] & 0x0F) | 0x70;
+        id[8] = (id[8] & 0x3F) | 0x80;
+        Self(id)
+    }
+
+    /// Whether this is the id of no session.
+    pub fn is_nil(&self) -> bool {
+        *self == Self::NIL
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NotASessionId;
+
+    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+        let mut id = [0; 16];
+        let mut digits = 0;
+        for character in text.chars().filter(|c| *c != '-') {
+            let value = character.to_digit(16).ok_or(NotASessionId)?;
+            let byte: &mut u8 = id.get_mut(digits / 2).ok_or(NotASessionId)?;
+            // A digit is below 16, so it fits.
+            *byte = *byte << 4 | value as u8;
+            digits += 1;
+        }
+        if digits == 32 { Ok(Self(id)) } else { Err(NotASessionId) }
+    }
+}
+
+// === impl Frame ===
+
+impl Frame {
+    /// At most this many bytes are needed to serialise the frame; usually a little fewer.
+    pub fn encoded_bytes_max(&self) -> usize {
+        FIXED_BYTES + self.body.variable_bytes()
+    }
+
+    /// Serialises the frame on the heap; the ring does without this copy.
+    pub fn encode(&self) -> AlignedVec {
+        rkyv::to_bytes::<rkyv::rancor::Error>(self)
+            // Only a failing writer or allocator can stop serialising, and both are the heap.
+            .expect("serialising to memory does not fail")
+    }
+
+    /// Reads a frame from bytes that nobody else can change any more.
+    ///
+    /// Every byte is checked (bytecheck) before it is believed.
+    pub fn decode(bytes: &AlignedVec) -> Result<Self, InvalidFrame> {
+        let archived = ArchivedFrame::checked(bytes)?;
+        rkyv::deserialize::<Self, rkyv::rancor::Error>(archived)
+            .map_err(|error| InvalidFrame { reason: error.to_string() })
+    }
+}
+
+impl ArchivedFrame {
+    /// Checks bytes and gives the frame in place, without copying it.
+    pub fn checked(bytes: &AlignedVec) -> Result<&Self, InvalidFrame> {
+        rkyv::access::<Self, rkyv::rancor::Error>(bytes)
+            .map_err(|error| InvalidFrame { reason: first_line(&error.to_string()) })
+    }
+
+    /// The session that this frame belongs to.
+    pub fn session_id(&self) -> SessionId {
+        SessionId(self.session.0)
+    }
+}
+
+/// Validators explain themselves with a trace of several lines; the first says what.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or("unknown").chars().take(200).collect()
+}
+
+// === impl FrameBody ===
+
+impl FrameBody {
+    /// Name of the kind, as `show` and JSON write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::RequestBody(_) => "request_body",
+            Self::Decision(_) => "decision",
+            Self::Control(_) => "control",
+            Self::ResponseHead(_) => "response_head",
+            Self::ResponseChunk(_) => "response_chunk",
+            Self::Close(_) => "close",
+            Self::Gap(_) => "gap",
+        }
+    }
+
+    fn variable_bytes(&self) -> usize {
+        match self {
+            Self::Open(open) => open.variable_bytes(),
+            Self::RequestBody(body) => of(&body.media) + body.bytes.len() + FIELD_BYTES,
+            Self::Decision(d) => {
+                of(&d.guard) + of(&d.rule) + of(&d.action) + of(&d.direction) + of(&d.location)
+            }
+            Self::Control(control) => of(&control.name) + of(&control.detail),
+            Self::ResponseHead(head) => of(&head.media),
+            Self::ResponseChunk(chunk) => chunk.bytes.len() + FIELD_BYTES,
+            Self::Close(close) => {
+                let controls = close.controls.iter();
+                let each = size_of::<ArchivedControlRun>();
+                of_option(&close.error_code)
+                    + of_option(&close.model)
+                    + controls.map(|run| of(&run.name) + each).sum::<usize>()
+            }
+            Self::Gap(gap) => of(&gap.reason),
+        }
+    }
+}
+
+impl Open {
+    fn variable_bytes(&self) -> usize {
+        let texts = [
+            &self.issuer,
+            &self.subject,
+            &self.client,
+            &self.method,
+            &self.path,
+            &self.route,
+            &self.operation,
+            &self.dialect,
+            &self.policy_version,
+            &self.gateway,
+        ];
+        texts.into_iter().map(|text| of(text)).sum::<usize>()
+            + self.groups.iter().map(|group| of(group)).sum::<usize>()
+            + of_option(&self.token_id)
+            + of_option(&self.user_agent)
+            + of_option(&self.model)
+    }
+}
+
+fn of(text: &str) -> usize {
+    text.len() + FIELD_BYTES
+}
+
+fn of_option(text: &Option<String>) -> usize {
+    text.as_deref().map_or(0, of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Frame {
+        Frame {
+            session: SessionId::v7(1_700_000_000_000, [7; 10]),
+            index: 0,
+            at_unix_ns: 1_700_000_000_000_000_000,
+            body: FrameBody::Open(Open {
+                subject: "alice".into(),
+                groups: vec!["ml".into(), "a-group-with-a-long-name".into()],
+                ..Open::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn session_ids_read_back_what_they_print() {
+        let id = SessionId::v7(0x0123_4567_89AB, [0xFF; 10]);
+        assert_eq!(id.to_string(), "01234567-89ab-7fff-bfff-ffffffffffff");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!("0123".parse::<SessionId>(), Err(NotASessionId));
+        assert_eq!("z".repeat(32).parse::<SessionId>(), Err(NotASessionId));
+        assert_eq!("0".repeat(34).parse::<SessionId>(), Err(NotASessionId));
+    }
+
+    #[test]
+    fn frames_survive_the_round_trip_within_their_bound() {
+        let frame = open();
+        let bytes = frame.encode();
+        assert!(bytes.len() <= frame.encoded_bytes_max());
+        assert_eq!(Frame::decode(&bytes).expect("valid"), frame);
+    }
+
+    #[test]
+    fn every_flipped_byte_is_refused_or_gives_some_valid_frame() {
+        let bytes = open().encode();
+        for index in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut altered = bytes.clone();
+                altered[index] ^= 1 << bit;
+                // What matters is that this neither panics nor reads outside of the bytes.
+                let _ = Frame::decode(&altered);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The hand-over against an honest gateway and dishonest ones.
