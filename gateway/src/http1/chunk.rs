@@ -1,0 +1,270 @@
+//! Chunked bodies (RFC 9112 §7.1): a decoder that is one state per byte, and the writers.
+//!
+//! The grammar accepted is the RFC's with its leniencies removed: 1 to 16 hex digits, then CR LF
+//! or an extension; data of exactly that size; CR LF; a last chunk of size 0; trailers; CR LF.
+//! Extensions and trailers are checked for form, bounded, and dropped. The state moves on each
+//! byte alone, so a body cut anywhere decodes the same.
+
+use std::ops::Range;
+
+use super::refusal::{self, Refusal};
+use super::scan::is_token_byte;
+
+/// Bytes of extensions that one chunk may carry.
+pub(super) const CHUNK_EXTENSION_MAX: usize = 256;
+/// Bytes of extensions that all chunks of a body may carry together.
+pub(super) const BODY_EXTENSIONS_MAX: usize = 16 * 1024;
+/// Bytes of the trailer section, line ends included.
+pub(super) const TRAILERS_MAX: usize = 8 * 1024;
+/// Digits of a chunk size; leading zeros count.
+const SIZE_DIGITS_MAX: u8 = 16;
+
+/// Takes a chunked body apart. One a body.
+#[derive(Debug, Clone)]
+pub struct ChunkDecoder {
+    state: State,
+    /// The size being read; then the data bytes still to come of this chunk.
+    remaining: u64,
+    digits: u8,
+    chunk_extension: usize,
+    body_extensions: usize,
+    trailers: usize,
+}
+
+/// What one call of [`ChunkDecoder::decode`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkStep {
+    /// How many bytes of the input were used; call again with the rest while there is one.
+    pub consumed: usize,
+    /// Where in the input body data lies; may be empty.
+    pub data: Range<usize>,
+    /// The body is over; what follows in the input belongs to the next message.
+    pub done: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first digit of a size.
+    SizeStart,
+    /// Within the digits.
+    Size,
+    /// After `;`, before the first byte of the extension's name.
+    ExtensionStart,
+    /// Within an extension.
+    Extension,
+    /// After the CR of a size line.
+    SizeLf,
+    /// Within a chunk's data.
+    Data,
+    /// After a chunk's data.
+    DataCr,
+    /// After the CR that ends a chunk's data.
+    DataLf,
+    /// At the start of a trailer line, or of the empty line that ends the body.
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    /// After the CR of the empty line.
+    EndLf,
+    Done,
+}
+
+/// Writes one chunk. Nothing for no data: an empty chunk would end the body.
+pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if !data.is_empty() {
+        out.reserve(data.len() + 20);
+        chunk_start(out, data.len());
+        out.extend_from_slice(data);
+        chunk_end(out);
+    }
+}
+
+/// Writes a chunk's size line; the caller adds `len` bytes of data, more than none, then
+/// [`chunk_end`].
+pub fn chunk_start(out: &mut Vec<u8>, len: usize) {
+    debug_assert!(len > 0, "an empty chunk ends the body");
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[(len >> (place * 4)) & 0xf]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the line end after a chunk's data.
+pub fn chunk_end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the last chunk and the end of the body, without trailers.
+pub fn last_chunk(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n\r\n");
+}
+
+// === impl ChunkDecoder ===
+
+impl Default for ChunkDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChunkDecoder {
+    /// At the start of a body.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: State::SizeStart,
+            remaining: 0,
+            digits: 0,
+            chunk_extension: 0,
+            body_extensions: 0,
+            trailers: 0,
+        }
+    }
+
+    /// Whether the body has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads on in a body: uses `input` up to the second run of data, or all of it. An error is
+    /// final: do not call again.
+    pub fn decode(&mut self, input: &[u8]) -> Result<ChunkStep, Refusal> {
+        let mut data = 0..0;
+        let mut at = 0;
+        while at < input.len() && self.state != State::Done {
+            if self.state == State::Data {
+                if !data.is_empty() {
+                    break;
+                }
+                let left = input.len() - at;
+                let run = usize::try_from(self.remaining).map_or(left, |size| size.min(left));
+                data = at..at + run;
+                at += run;
+                self.remaining -= run as u64;
+                if self.remaining == 0 {
+                    self.state = State::DataCr;
+                }
+            } else {
+                self.step(input[at])?;
+                at += 1;
+            }
+        }
+        Ok(ChunkStep {
+            consumed: at,
+            data,
+            done: self.state == State::Done,
+        })
+    }
+
+    /// One byte of what surrounds the data.
+    fn step(&mut self, byte: u8) -> Result<(), Refusal> {
+        self.state = match self.state {
+            State::SizeStart | State::Size => self.size(byte)?,
+            State::ExtensionStart | State::Extension => self.extension(byte)?,
+            State::SizeLf => {
+                expect(byte, b'\n', refusal::CHUNK_SIZE_INVALID)?;
+                if self.remaining == 0 {
+                    State::TrailerStart
+                } else {
+                    State::Data
+                }
+            }
+            State::DataCr => {
+                expect(byte, b'\r', refusal::CHUNK_END_INVALID)?;
+                State::DataLf
+            }
+            State::DataLf => {
+                expect(byte, b'\n', refusal::CHUNK_END_INVALID)?;
+                State::SizeStart
+            }
+            State::EndLf => {
+                expect(byte, b'\n', refusal::TRAILER_INVALID)?;
+                State::Done
+            }
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                self.trailer(byte)?
+            }
+            // `decode` handles these two itself.
+            State::Data | State::Done => self.state,
+        };
+        Ok(())
+    }
+
+    fn size(&mut self, byte: u8) -> Result<State, Refusal> {
+        let first = self.state == State::SizeStart;
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b'\r' if !first => return Ok(State::SizeLf),
+            b';' if !first => {
+                self.chunk_extension = 0;
+                return Ok(State::ExtensionStart);
+            }
+            _ => return Err(refusal::CHUNK_SIZE_INVALID),
+        };
+        if first {
+            (self.digits, self.remaining) = (0, 0);
+        }
+        self.digits += 1;
+        if self.digits > SIZE_DIGITS_MAX {
+            return Err(refusal::CHUNK_SIZE_INVALID);
+        }
+        // Cannot overflow: 16 digits are 64 bits.
+        self.remaining = self.remaining << 4 | u64::from(digit);
+        if self.remaining > i64::MAX as u64 {
+            return Err(refusal::CHUNK_SIZE_TOO_LARGE);
+        }
+        Ok(State::Size)
+    }
+
+    /// `*( ";" name [ "=" value ] )` (RFC 9112 §7.1.1), judged by its bytes: a name starts with a
+    /// token byte, and no control character stands anywhere, quoted or not, so the first CR ends
+    /// the line for every reader.
+    fn extension(&mut self, byte: u8) -> Result<State, Refusal> {
+        let first = self.state == State::ExtensionStart;
+        match byte {
+            b'\r' if !first => return Ok(State::SizeLf),
+            _ if first && !is_token_byte(byte) => return Err(refusal::CHUNK_EXTENSION_INVALID),
+            b'\t' | b' '..=b'~' | 0x80.. => {}
+            _ => return Err(refusal::CHUNK_EXTENSION_INVALID),
+        }
+        self.chunk_extension += 1;
+        self.body_extensions += 1;
+        if self.chunk_extension > CHUNK_EXTENSION_MAX || self.body_extensions > BODY_EXTENSIONS_MAX
+        {
+            return Err(refusal::CHUNK_EXTENSION_TOO_LARGE);
+        }
+        Ok(State::Extension)
+    }
+
+    fn trailer(&mut self, byte: u8) -> Result<State, Refusal> {
+        if self.state == State::TrailerStart && byte == b'\r' {
+            return Ok(State::EndLf);
+        }
+        self.trailers += 1;
+        if self.trailers > TRAILERS_MAX {
+            return Err(refusal::TRAILER_TOO_LARGE);
+        }
+        match (self.state, byte) {
+            (State::TrailerStart, _) if is_token_byte(byte) => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => Ok(State::TrailerValue),
+            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
+            _ => Err(refusal::TRAILER_INVALID),
+        }
+    }
+}
+
+fn expect(byte: u8, expected: u8, refusal: Refusal) -> Result<(), Refusal> {
+    if byte == expected {
+        Ok(())
+    } else {
+        Err(refusal)
+    }
+}
