@@ -1,0 +1,171 @@
+//! From the credential of a request to its principal, on one core, without I/O.
+//!
+//! A verified token is remembered, so that the second request with it costs one keyed hash and one
+//! map lookup in place of a signature. What is remembered is used only while all of this holds: the
+//! time is within the token's own `nbf`, `iat` and `exp` (no leeway: at the edges the token is
+//! verified again), the issuer's keys are not too old, and the very key that verified it is still
+//! published.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::TOKEN_BYTES_MAX;
+use super::cache::{TokenCache, TokenHash};
+use super::compact::Compact;
+use super::credential::Credential;
+use super::error::{
+    AuthError, Fault, MISSING_CREDENTIAL, NO_ISSUER, PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE,
+    UNKNOWN_ISSUER, UNKNOWN_KEY, UNSUPPORTED_ALGORITHM,
+};
+use super::header::Header;
+use super::json::Json;
+use super::keys::Fingerprint;
+use super::principal::Principal;
+use super::shared::IdentityShared;
+
+/// Turns credentials into principals. One per core; not shared between threads.
+pub struct Authenticator {
+    shared: Arc<IdentityShared>,
+    cache: TokenCache<Verified>,
+    anonymous: Option<Rc<Principal>>,
+}
+
+/// A verified token, remembered.
+struct Verified {
+    principal: Rc<Principal>,
+    not_before_unix: u64,
+    issuer: usize,
+    /// The generation of keys in which `key` was last seen.
+    generation: u64,
+    key: Fingerprint,
+}
+
+// === impl Authenticator ===
+
+impl Authenticator {
+    /// An authenticator that remembers at most `cache_entries` verified tokens.
+    #[must_use]
+    pub fn new(shared: Arc<IdentityShared>, cache_entries: usize) -> Self {
+        let anonymous = shared
+            .anonymous_groups
+            .clone()
+            .map(|groups| Rc::new(Principal::anonymous(groups)));
+        Self {
+            shared,
+            cache: TokenCache::new(cache_entries),
+            anonymous,
+        }
+    }
+
+    /// Identifies the caller by the value of the request's one `Authorization` field, if it has one.
+    ///
+    /// # Errors
+    /// Why not. When the error has a `refresh`, wait for it within a bound and ask once more.
+    pub fn authenticate(
+        &mut self,
+        authorization: Option<&[u8]>,
+        now_unix: u64,
+    ) -> Result<Rc<Principal>, AuthError> {
+        let credential = authorization
+            .map(Credential::from_authorization)
+            .transpose()?;
+        self.authenticate_credential(credential, now_unix)
+    }
+
+    /// Identifies the caller by a credential that [`Credential::choose`] took from the request.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub fn authenticate_credential(
+        &mut self,
+        credential: Option<Credential<'_>>,
+        now_unix: u64,
+    ) -> Result<Rc<Principal>, AuthError> {
+        let Some(credential) = credential else {
+            return self
+                .anonymous
+                .clone()
+                .ok_or_else(|| MISSING_CREDENTIAL.into());
+        };
+        let token = credential.bytes();
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TOKEN_TOO_LARGE.into());
+        }
+        let hash = *blake3::keyed_hash(&self.shared.token_hash_key, token).as_bytes();
+        if let Some(principal) = self.remembered(&hash, now_unix) {
+            return Ok(principal);
+        }
+        let verified = verify(&self.shared, token, now_unix)?;
+        let principal = Rc::clone(&verified.principal);
+        self.cache.insert(hash, verified);
+        Ok(principal)
+    }
+
+    /// How many tokens are remembered.
+    #[must_use]
+    pub fn remembered_count(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn remembered(&mut self, hash: &TokenHash, now_unix: u64) -> Option<Rc<Principal>> {
+        let verified = self.cache.find(hash)?;
+        let issuer = &self.shared.issuers[verified.issuer];
+        let snapshot = issuer.snapshot();
+        let keys = snapshot.keys_at(now_unix, issuer.keys_max_age_s)?;
+        let in_time =
+            (verified.not_before_unix..verified.principal.expires_unix).contains(&now_unix);
+        if !in_time || (verified.generation != snapshot.generation && !keys.contains(&verified.key))
+        {
+            self.cache.remove(hash);
+            return None;
+        }
+        verified.generation = snapshot.generation;
+        Some(Rc::clone(&verified.principal))
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("remembered", &self.cache.len())
+            .field("anonymous", &self.anonymous.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Verifies a token from scratch, in the order that the module's documentation gives.
+fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verified, AuthError> {
+    let token = Compact::parse(token)?;
+    let header = Header::read(&token.header)?;
+    token.signature_is_canonical()?;
+    let claims = token.payload()?;
+    let named = claims.get("iss").and_then(Json::as_str).ok_or(NO_ISSUER)?;
+    let index = shared.issuer_index(named).ok_or(UNKNOWN_ISSUER)?;
+    let issuer = &shared.issuers[index];
+    if !issuer.algorithms.contains(header.algorithm) {
+        return Err(UNSUPPORTED_ALGORITHM.into());
+    }
+    header.check_type(&issuer.token_types)?;
+
+    // What fresh keys might change comes with something to wait for.
+    let refusal = |fault: Fault| match fault {
+        UNKNOWN_KEY | PROVIDER_UNAVAILABLE => fault.with_refresh(issuer.gate.ask(now_unix)),
+        _ => fault.into(),
+    };
+    let snapshot = issuer.snapshot();
+    let keys = snapshot
+        .keys_at(now_unix, issuer.keys_max_age_s)
+        .ok_or_else(|| refusal(PROVIDER_UNAVAILABLE))?;
+    let key = keys
+        .verify(&token, header.key_id, header.algorithm)
+        .map_err(refusal)?;
+    let accepted = issuer.rules.accept(&claims, now_unix)?;
+    Ok(Verified {
+        principal: Rc::new(accepted.principal),
+        not_before_unix: accepted.not_before_unix,
+        issuer: index,
+        generation: snapshot.generation,
+        key: key.fingerprint,
+    })
+}
