@@ -1,0 +1,28 @@
+//! Side-by-side measurements of Penstock and the proxies beside it.
+//!
+//! The figure that matters is the CPU time which a subject spends on one unit of work (a request,
+//! or one event of a stream), because wall time on a shared machine lies. One round starts an
+//! upstream and one subject, each as a process of its own, drives them in a closed loop, verifies
+//! every byte of every answer, and reads the subject's CPU time from `/proc` before and after.
+//! Rounds of all subjects are interleaved, and only figures of one run are ever compared.
+//!
+//! - [`scenario`]: what is sent, and how it comes back
+//! - [`traffic`]: the request and the answers, byte by byte
+//! - [`upstream`]: the server that gives those answers
+//! - [`driver`]: the closed loop, and the verification
+//! - [`subject`]: how each subject is configured and started
+//! - [`process`], [`cpu`], [`machine`]: children, their CPU time, and where all this ran
+//! - [`compare`]: rounds; [`report`]: statistics, table, JSON
+
+pub mod compare;
+pub mod cpu;
+pub mod driver;
+pub mod error;
+pub mod machine;
+pub mod poller;
+pub mod process;
+pub mod report;
+pub mod scenario;
+pub mod subject;
+pub mod traffic;
+pub mod upstream;

@@ -1,0 +1,407 @@
+//! Statistics over rounds, and their two forms: a table for people, one JSON object a line for
+//! programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::scenario::Scenario;
+use crate::subject::Subject;
+
+/// Ratios in the table are to this subject.
+const REFERENCE: Subject = Subject::Nginx;
+
+/// One kind of number that a round yields. The first six names are a contract; the rest say under
+/// which conditions those were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// CPU time of the subject's processes for one unit of work.
+    CpuUsPerUnit,
+    /// Units that one fully used core would do in a second, at that cost.
+    UnitsPerCoreSecond,
+    /// Median latency: of a whole answer, or of one event from upstream to client.
+    #[serde(rename = "latency_p50_us")]
+    LatencyP50Us,
+    /// 99th percentile of the same.
+    #[serde(rename = "latency_p99_us")]
+    LatencyP99Us,
+    /// 99.9th percentile of the same.
+    #[serde(rename = "latency_p999_us")]
+    LatencyP999Us,
+    /// Resident memory of the subject's processes at the window's end.
+    RssBytes,
+    /// CPU time of the recorder for one unit of work, where there is one.
+    RecorderCpuUsPerUnit,
+    /// Units done in a second of wall time.
+    UnitsPerSecond,
+    /// How much of one core the subject used; well under 100 means that it also slept and woke.
+    SubjectBusyPercent,
+    /// The same of driver and upstream together.
+    LoadBusyPercent,
+}
+
+/// The figures of one round of one subject.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    figures: BTreeMap<Figure, f64>,
+}
+
+/// All rounds of one subject in one scenario.
+#[derive(Debug)]
+pub struct Cell {
+    /// The kind of traffic.
+    pub scenario: Scenario,
+    /// Who carried it.
+    pub subject: Subject,
+    /// One for each round.
+    pub samples: Vec<Sample>,
+    /// Why there are none.
+    pub failure: Option<String>,
+}
+
+/// Everything that one run measured.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Scenario by scenario, subjects in the order asked for.
+    pub cells: Vec<Cell>,
+}
+
+/// One figure over all rounds: a line of `--json`.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq)]
+pub struct Line {
+    scenario: &'static str,
+    subject: &'static str,
+    figure: Figure,
+    unit: &'static str,
+    median: f64,
+    min: f64,
+    max: f64,
+    rounds: usize,
+}
+
+/// Median and extremes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The middle one, or the mean of the middle two.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// How many there are.
+    pub rounds: usize,
+}
+
+// === impl Figure ===
+
+impl Figure {
+    /// What the figure is counted in.
+    pub fn unit(self, scenario: &Scenario) -> &'static str {
+        match (self, scenario.streams()) {
+            (Figure::CpuUsPerUnit | Figure::RecorderCpuUsPerUnit, false) => "us/request",
+            (Figure::CpuUsPerUnit | Figure::RecorderCpuUsPerUnit, true) => "us/event",
+            (Figure::UnitsPerCoreSecond | Figure::UnitsPerSecond, false) => "requests/s",
+            (Figure::UnitsPerCoreSecond | Figure::UnitsPerSecond, true) => "events/s",
+            (Figure::LatencyP50Us | Figure::LatencyP99Us | Figure::LatencyP999Us, _) => "us",
+            (Figure::RssBytes, _) => "bytes",
+            (Figure::SubjectBusyPercent | Figure::LoadBusyPercent, _) => "percent of a core",
+        }
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// Stores a figure.
+    pub fn set(&mut self, figure: Figure, value: f64) {
+        self.figures.insert(figure, value);
+    }
+
+    /// Reads one.
+    pub fn of(&self, figure: Figure) -> Option<f64> {
+        self.figures.get(&figure).copied()
+    }
+}
+
+// === impl Spread ===
+
+impl Spread {
+    /// Of any values; none of no values.
+    pub fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = match values.len() % 2 {
+            0 => (values[middle - 1] + values[middle]) / 2.0,
+            _ => values[middle],
+        };
+        Some(Spread {
+            median,
+            min,
+            max,
+            rounds: values.len(),
+        })
+    }
+}
+
+// === impl Cell ===
+
+impl Cell {
+    /// One figure over this cell's rounds.
+    pub fn spread(&self, figure: Figure) -> Option<Spread> {
+        Spread::of(
+            self.samples
+                .iter()
+                .filter_map(|sample| sample.of(figure))
+                .collect(),
+        )
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        let figures = self
+            .samples
+            .first()
+            .into_iter()
+            .flat_map(|first| first.figures.keys());
+        figures.filter_map(|&figure| {
+            let Spread {
+                median,
+                min,
+                max,
+                rounds,
+            } = self.spread(figure)?;
+            let (scenario, subject) = (self.scenario.name, self.subject.name());
+            let unit = figure.unit(&self.scenario);
+            Some(Line {
+                scenario,
+                subject,
+                figure,
+                unit,
+                median,
+                min,
+                max,
+                rounds,
+            })
+        })
+    }
+
+    fn row(&self, reference: Option<f64>) -> Vec<String> {
+        let name = self.subject.name().to_owned();
+        let Some(cpu) = self.spread(Figure::CpuUsPerUnit) else {
+            return vec![name, "not measured".into()];
+        };
+        let median = |figure| self.spread(figure).map_or(f64::NAN, |spread| spread.median);
+        let ratio = reference.map_or("-".into(), |of| format!("{:.2}", cpu.median / of));
+        let recorder = self
+            .spread(Figure::RecorderCpuUsPerUnit)
+            .map_or("-".into(), |spread| format!("{:.2}", spread.median));
+        vec![
+            name,
+            format!("{:.2}", cpu.median),
+            format!("{:.2} to {:.2}", cpu.min, cpu.max),
+            ratio,
+            recorder,
+            format!("{:.0}", median(Figure::UnitsPerCoreSecond)),
+            format!("{:.0}", median(Figure::LatencyP50Us)),
+            format!("{:.0}", median(Figure::LatencyP99Us)),
+            format!("{:.0}", median(Figure::LatencyP999Us)),
+            format!("{:.1}", median(Figure::RssBytes) / f64::from(1 << 20)),
+            format!("{:.0} %", median(Figure::SubjectBusyPercent)),
+            format!("{:.0} %", median(Figure::LoadBusyPercent)),
+        ]
+    }
+}
+
+// === impl Comparison ===
+
+impl Comparison {
+    /// A cell for each pair, still empty.
+    pub fn new(scenarios: &[Scenario], subjects: &[Subject]) -> Comparison {
+        let cells = scenarios.iter().flat_map(|&scenario| {
+            subjects.iter().map(move |&subject| Cell {
+                scenario,
+                subject,
+                samples: Vec::new(),
+                failure: None,
+            })
+        });
+        Comparison {
+            cells: cells.collect(),
+        }
+    }
+
+    /// The cell of a pair that [`Comparison::new`] was given.
+    ///
+    /// # Panics
+    /// When it was not given that pair.
+    pub fn cell(&mut self, scenario: &Scenario, subject: Subject) -> &mut Cell {
+        let cell = self
+            .cells
+            .iter_mut()
+            .find(|cell| cell.scenario == *scenario && cell.subject == subject);
+        match cell {
+            Some(cell) => cell,
+            None => panic!("{subject} is not measured under {scenario}"),
+        }
+    }
+
+    /// True when everything that was asked for was measured.
+    pub fn complete(&self) -> bool {
+        self.cells
+            .iter()
+            .all(|cell| cell.failure.is_none() && !cell.samples.is_empty())
+    }
+
+    /// Every figure, in order.
+    pub fn lines(&self) -> Vec<Line> {
+        self.cells.iter().flat_map(Cell::lines).collect()
+    }
+
+    /// One table for each scenario, in Markdown.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let same_scenario = |a: &Cell, b: &Cell| a.scenario == b.scenario;
+        for cells in self.cells.chunk_by(same_scenario) {
+            let scenario = &cells[0].scenario; // a chunk has at least one
+            let unit = scenario.unit();
+            let reference = cells
+                .iter()
+                .find(|cell| cell.subject == REFERENCE)
+                .and_then(|cell| cell.spread(Figure::CpuUsPerUnit))
+                .map(|spread| spread.median);
+            let header = [
+                &format!("{scenario}"),
+                &format!("CPU us/{unit}"),
+                "min to max",
+                &format!("x {REFERENCE}"),
+                "recorder us",
+                &format!("{unit}s/core s"),
+                "p50 us",
+                "p99 us",
+                "p99.9 us",
+                "RSS MiB",
+                "busy",
+                "load busy",
+            ];
+            let mut rows = vec![header.map(str::to_owned).to_vec()];
+            rows.extend(cells.iter().map(|cell| cell.row(reference)));
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            render(&rows, &mut text);
+        }
+        text
+    }
+}
+
+/// Rows as a Markdown table: the first is its head, the first column goes left, all others right.
+fn render(rows: &[Vec<String>], text: &mut String) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |row: &'_ [String], column: usize| row.get(column).cloned().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter()
+                .map(|row| cell(row, column).chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    for (index, row) in rows.iter().enumerate() {
+        for (column, &width) in widths.iter().enumerate() {
+            let value = cell(row, column);
+            // Writing to a String cannot fail.
+            let _ = match column {
+                0 => write!(text, "| {value:<width$} |"),
+                _ => write!(text, " {value:>width$} |"),
+            };
+        }
+        text.push('\n');
+        if index == 0 {
+            for (column, &width) in widths.iter().enumerate() {
+                let dashes = "-".repeat(width);
+                let _ = match column {
+                    0 => write!(text, "| {dashes} |"),
+                    _ => write!(text, " {}: |", &dashes[..width.saturating_sub(1)]),
+                };
+            }
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::SCENARIOS;
+
+    fn comparison() -> Comparison {
+        let subjects = [Subject::Direct, Subject::Nginx, Subject::Haproxy];
+        let mut comparison = Comparison::new(&SCENARIOS[..1], &subjects);
+        for (subject, cpu) in [(Subject::Direct, 4.0), (Subject::Nginx, 8.0)] {
+            for drift in [0.5, 0.0, 0.1] {
+                let mut sample = Sample::default();
+                sample.set(Figure::CpuUsPerUnit, cpu + drift);
+                sample.set(Figure::RssBytes, f64::from(3 << 20));
+                comparison.cell(&SCENARIOS[0], subject).samples.push(sample);
+            }
+        }
+        comparison.cell(&SCENARIOS[0], Subject::Haproxy).failure = Some("gone".into());
+        comparison
+    }
+
+    #[test]
+    fn medians_of_odd_even_and_no_values() {
+        let of = |values: &[f64]| Spread::of(values.to_vec());
+        assert_eq!(of(&[]), None);
+        let odd = Spread {
+            median: 2.0,
+            min: 1.0,
+            max: 9.0,
+            rounds: 3,
+        };
+        assert_eq!(of(&[9.0, 1.0, 2.0]), Some(odd));
+        let even = Spread {
+            median: 2.5,
+            min: 1.0,
+            max: 9.0,
+            rounds: 4,
+        };
+        assert_eq!(of(&[9.0, 1.0, 2.0, 3.0]), Some(even));
+    }
+
+    #[test]
+    fn lines_are_objects_with_the_agreed_keys() {
+        let lines = comparison().lines();
+        let first = serde_json::to_string(&lines[0]).expect("JSON");
+        assert_eq!(
+            first,
+            r#"{"scenario":"small","subject":"direct","figure":"cpu_us_per_unit","unit":"us/request","median":4.1,"min":4.0,"max":4.5,"rounds":3}"#
+        );
+        let name = |figure: Figure| serde_json::to_value(figure).expect("JSON");
+        assert_eq!(name(Figure::LatencyP999Us), "latency_p999_us");
+        assert_eq!(name(Figure::UnitsPerCoreSecond), "units_per_core_second");
+        assert_eq!(name(Figure::RssBytes), "rss_bytes");
+        assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn the_table_relates_to_nginx_and_shows_what_failed() {
+        let comparison = comparison();
+        assert!(!comparison.complete());
+        let table = comparison.table();
+        let row = |name: &str| {
+            let line = table
+                .lines()
+                .find(|line| line.starts_with(&format!("| {name} ")));
+            let cells = line.expect("a row").split('|').map(str::trim);
+            cells.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(row("direct")[2..5], ["4.10", "4.00 to 4.50", "0.51"]);
+        assert_eq!(row("nginx")[4], "1.00");
+        assert_eq!(row("haproxy")[2], "not measured");
+        let widths: Vec<_> = table.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The subjects: what is put between the driver and the upstream, and how it is set up.
+//!
+//! Each subject's whole configuration is a template in `perf/subjects/`, so that anybody can judge
+//! whether the comparison is fair, and change it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{Doing, Error, Result};
+use crate::process::{Placement, Running, free_port};
+use crate::scenario::Scenario;
+
+pub mod install;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// Nothing in between: the figures are those of the upstream itself, on the subject's core.
+    Direct,
+    /// nginx, relaying blindly.
+    Nginx,
+    /// haproxy, relaying blindly.
+    Haproxy,
+}
+
+/// Every subject, in the order in which help names them.
+pub const SUBJECTS: &[Subject] = &[Subject::Direct, Subject::Nginx, Subject::Haproxy];
+
+/// Where and for what a subject is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// What it will carry.
+    pub scenario: &'a Scenario,
+    /// What it forwards to.
+    pub upstream: SocketAddr,
+    /// Which core is whose.
+    pub placement: Placement,
+    /// An empty folder of its own.
+    pub directory: &'a Path,
+}
+
+/// A subject that accepts connections, and all that belongs to it.
+#[derive(Debug)]
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The measured process.
+    pub process: Running,
+    /// A process that works for it and is accounted for separately.
+    pub recorder: Option<Running>,
+    /// What a caller must present to it.
+    pub bearer: Option<String>,
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subject::Direct => "direct",
+            Subject::Nginx => "nginx",
+            Subject::Haproxy => "haproxy",
+        }
+    }
+
+    /// Starts it and waits until it accepts connections. `Direct` has nothing to start.
+    pub fn start(self, setting: &Setting<'_>) -> Result<Option<Started>> {
+        match self {
+            Subject::Direct => Ok(None),
+            Subject::Nginx => setting.start_nginx().map(Some),
+            Subject::Haproxy => setting.start_haproxy().map(Some),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Subject, String> {
+        SUBJECTS
+            .iter()
+            .find(|subject| subject.name() == name)
+            .copied()
+            .ok_or_else(|| {
+                let names: Vec<_> = SUBJECTS.iter().map(|subject| subject.name()).collect();
+                format!("no subject `{name}`; there are {}", names.join(", "))
+            })
+    }
+}
+
+// === impl Setting ===
+
+impl Setting<'_> {
+    fn start_nginx(&self) -> Result<Started> {
+        let buffering = if self.scenario.streams() { "off" } else { "on" };
+        self.start_proxy(
+            Subject::Nginx,
+            include_str!("../../subjects/nginx.conf"),
+            &[("buffering", buffering)],
+            |config| arguments(&[&"-e", &"stderr", &"-p", &self.directory, &"-c", &config]),
+        )
+    }
+
+    fn start_haproxy(&self) -> Result<Started> {
+        let no = if self.scenario.streams() { "" } else { "no" };
+        self.start_proxy(
+            Subject::Haproxy,
+            include_str!("../../subjects/haproxy.cfg"),
+            &[("no", no)],
+            |config| arguments(&[&"-db", &"-f", &config]),
+        )
+    }
+
+    /// Starts a program that is told its port and is ready when that accepts connections.
+    fn start_proxy(
+        &self,
+        subject: Subject,
+        template: &str,
+        values: &[(&str, &str)],
+        arguments: impl Fn(&Path) -> Vec<OsString>,
+    ) -> Result<Started> {
+        let name = subject.name();
+        let program = install::program(name)
+            .ok_or_else(|| Error::Unable(format!("{name} is not installed")))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let directory = self.directory.display().to_string();
+        let (listen, upstream) = (address.to_string(), self.upstream.to_string());
+        let mut all = vec![
+            ("dir", &*directory),
+            ("listen", &listen),
+            ("upstream", &upstream),
+        ];
+        all.extend_from_slice(values);
+        let config = self.write(&format!("{name}.conf"), &fill(template, &all)?)?;
+        let core = self.placement.subject;
+        let mut process =
+            Running::start(name, core, &program, &arguments(&config), self.directory)?;
+        process.wait_for_port(address)?;
+        Ok(Started {
+            address,
+            process,
+            recorder: None,
+            bearer: None,
+        })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn arguments(parts: &[&dyn AsRef<std::ffi::OsStr>]) -> Vec<OsString> {
+    parts.iter().map(|part| part.as_ref().to_owned()).collect()
+}
+
+/// Puts values in the place of `{{names}}`. A name without a value is a defect of the template.
+fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let mut parts = template.split("{{");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, after) = part
+            .split_once("}}")
+            .ok_or_else(|| Error::Unable("a template has {{ without }}".into()))?;
+        let (_, value) = values
+            .iter()
+            .find(|(known, _)| *known == name)
+            .ok_or_else(|| Error::Unable(format!("a template asks for {{{{{name}}}}}")))?;
+        text.push_str(value);
+        text.push_str(after);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled_completely_or_not_at_all() {
+        let values = [("a", "1"), ("b", "2")];
+        assert_eq!(
+            fill("x {{a}}{ {{b}} }{{a}}", &values).expect("complete"),
+            "x 1{ 2 }1"
+        );
+        assert!(
+            fill("{{c}}", &values)
+                .expect_err("no value")
+                .to_string()
+                .contains("{{c}}")
+        );
+        assert!(fill("{{a", &values).is_err());
+    }
+
+    #[test]
+    fn names_parse_to_themselves_and_others_are_told_what_there_is() {
+        for subject in SUBJECTS {
+            assert_eq!(subject.name().parse::<Subject>().as_ref(), Ok(subject));
+        }
+        assert!(
+            "apache"
+                .parse::<Subject>()
+                .expect_err("none")
+                .contains("direct, nginx")
+        );
+    }
+}
