@@ -1,0 +1,106 @@
+//! Subcommands, one file each.
+
+mod run;
+mod token;
+mod upstream;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// The thing was tried and failed.
+const FAILED: u8 = 1;
+/// The command line was wrong.
+const USAGE: u8 = 2;
+
+/// Load generator, inference-server double and development identity provider of Penstock.
+#[derive(Parser)]
+#[command(name = "penstock-loadgen", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send requests at a constant rate and report latencies.
+    Run(run::Arguments),
+    /// Stand where an inference server would stand.
+    Upstream(upstream::Arguments),
+    /// Development identity provider and tokens.
+    Token(token::Arguments),
+}
+
+/// Why a subcommand ends without success.
+enum Failure {
+    /// Arguments that do not go together.
+    Usage(String),
+    /// It did not work.
+    Failed(String),
+    /// It did not work, and the report on stdout says so already.
+    Reported,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Upstream(arguments) => upstream::main(arguments),
+        Command::Token(arguments) => token::main(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("penstock-loadgen: {message}");
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed(message)) => {
+            eprintln!("penstock-loadgen: {message}");
+            ExitCode::from(FAILED)
+        }
+        Err(Failure::Reported) => ExitCode::from(FAILED),
+    }
+}
+
+impl Failure {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Failure::Failed(error.to_string())
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+fn wait_for_signal() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// `250ms`, `10s`, `5m`, `1h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "write it as 250ms, 10s, 5m or 1h".to_owned())?;
+    Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())
+}
