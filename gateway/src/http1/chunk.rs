@@ -29,6 +29,8 @@ pub struct ChunkDecoder {
     chunk_extension: usize,
     body_extensions: usize,
     trailers: usize,
+    /// What ended the body early; every later call says the same.
+    fault: Option<Refusal>,
 }
 
 /// What one call of [`ChunkDecoder::decode`] did.
@@ -120,6 +122,7 @@ impl ChunkDecoder {
             chunk_extension: 0,
             body_extensions: 0,
             trailers: 0,
+            fault: None,
         }
     }
 
@@ -129,9 +132,13 @@ impl ChunkDecoder {
         self.state == State::Done
     }
 
-    /// Reads on in a body: uses `input` up to the second run of data, or all of it. An error is
-    /// final: do not call again.
+    /// Reads on in a body: uses `input` up to the second run of data, or all of it. Data that came
+    /// before a fault is given first, and the fault with the next call, so that what a caller sees
+    /// does not depend on how the bytes arrived. A fault is final.
     pub fn decode(&mut self, input: &[u8]) -> Result<ChunkStep, Refusal> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         let mut data = 0..0;
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
@@ -148,7 +155,13 @@ impl ChunkDecoder {
                     self.state = State::DataCr;
                 }
             } else {
-                self.step(input[at])?;
+                if let Err(fault) = self.step(input[at]) {
+                    self.fault = Some(fault);
+                    if data.is_empty() {
+                        return Err(fault);
+                    }
+                    break;
+                }
                 at += 1;
             }
         }
@@ -266,5 +279,125 @@ fn expect(byte: u8, expected: u8, refusal: Refusal) -> Result<(), Refusal> {
         Ok(())
     } else {
         Err(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All data of `input`, handed over in pieces of `size` bytes.
+    fn decode(input: &[u8], size: usize) -> Result<(Vec<u8>, bool), Refusal> {
+        let mut decoder = ChunkDecoder::new();
+        let mut data = Vec::new();
+        for mut piece in input.chunks(size) {
+            while !piece.is_empty() && !decoder.is_done() {
+                let step = decoder.decode(piece)?;
+                data.extend_from_slice(&piece[step.data]);
+                piece = &piece[step.consumed..];
+            }
+        }
+        Ok((data, decoder.is_done()))
+    }
+
+    #[test]
+    fn a_body_in_pieces_of_any_size() {
+        let body = b"4\r\nWiki\r\n5;a=\"b\"\r\npedia\r\n000\r\nX: y\r\n\r\n";
+        for size in 1..=body.len() {
+            assert_eq!(
+                decode(body, size),
+                Ok((b"Wikipedia".to_vec(), true)),
+                "{size}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_follows_the_body_is_left() {
+        let mut decoder = ChunkDecoder::new();
+        let step = decoder.decode(b"1\r\nx\r\n0\r\n\r\nGET /").expect("valid");
+        assert_eq!(
+            step,
+            ChunkStep {
+                consumed: 11,
+                data: 3..4,
+                done: true
+            }
+        );
+        let step = decoder.decode(b"GET /").expect("over");
+        assert_eq!(
+            step,
+            ChunkStep {
+                consumed: 0,
+                data: 0..0,
+                done: true
+            }
+        );
+    }
+
+    #[test]
+    fn data_comes_before_the_fault_that_follows_it() {
+        let mut decoder = ChunkDecoder::new();
+        let step = decoder.decode(b"1\r\nxy").expect("the data is good");
+        assert_eq!(
+            step,
+            ChunkStep {
+                consumed: 4,
+                data: 3..4,
+                done: false
+            }
+        );
+        assert_eq!(decoder.decode(b"y"), Err(refusal::CHUNK_END_INVALID));
+        assert_eq!(
+            decoder.decode(b"\r\n"),
+            Err(refusal::CHUNK_END_INVALID),
+            "final"
+        );
+    }
+
+    #[test]
+    fn bounds_hold_to_the_byte() {
+        let extended = |length: usize, chunks: usize| {
+            let chunk = format!("1;{}\r\nx\r\n", "a".repeat(length));
+            decode(
+                format!("{}0\r\n\r\n", chunk.repeat(chunks)).as_bytes(),
+                1000,
+            )
+            .map(|_| ())
+        };
+        assert_eq!(extended(CHUNK_EXTENSION_MAX, 1), Ok(()));
+        assert_eq!(
+            extended(CHUNK_EXTENSION_MAX + 1, 1),
+            Err(refusal::CHUNK_EXTENSION_TOO_LARGE)
+        );
+        assert_eq!(extended(256, BODY_EXTENSIONS_MAX / 256), Ok(()));
+        assert_eq!(
+            extended(1, BODY_EXTENSIONS_MAX + 1),
+            Err(refusal::CHUNK_EXTENSION_TOO_LARGE)
+        );
+
+        let trailers = |bytes: usize| {
+            let trailer = format!("X:{}\r\n", "a".repeat(bytes - 4));
+            decode(format!("0\r\n{trailer}\r\n").as_bytes(), 1000).map(|_| ())
+        };
+        assert_eq!(trailers(TRAILERS_MAX), Ok(()));
+        assert_eq!(trailers(TRAILERS_MAX + 1), Err(refusal::TRAILER_TOO_LARGE));
+
+        let size = |digits: &str| decode(format!("{digits}\r\n").as_bytes(), 1000).map(|_| ());
+        assert_eq!(size("7fffffffffffffff"), Ok(()));
+        assert_eq!(size("FFFFFFFFFFFFFFFF"), Err(refusal::CHUNK_SIZE_TOO_LARGE));
+        assert_eq!(size("00000000000000000"), Err(refusal::CHUNK_SIZE_INVALID));
+    }
+
+    #[test]
+    fn sizes_are_written_in_hex_without_waste() {
+        for len in [1, 9, 10, 15, 16, 255, 256, 4095, 4096, 0xdead_beef] {
+            let mut out = Vec::new();
+            chunk_start(&mut out, len);
+            assert_eq!(out, format!("{len:x}\r\n").as_bytes());
+        }
+        let mut out = Vec::new();
+        chunk(&mut out, b"");
+        assert!(out.is_empty(), "an empty chunk would end the body");
     }
 }

@@ -153,8 +153,8 @@ impl Fields {
         self.values(name).count()
     }
 
-    /// Takes a copy of `head` and indexes what the tokenizer found in it. `Err` for field names that
-    /// other servers could read as framing, and for a malformed `Connection`.
+    /// Takes a copy of `head` and indexes what the tokenizer found in it. `Err` for field names
+    /// that other servers could read as framing, and for a malformed `Connection`.
     pub(super) fn load(
         &mut self,
         head: &[u8],
@@ -223,12 +223,7 @@ impl Fields {
 /// A field of this name changes what the final server makes of the message, so a client that has
 /// the gateway drop it would make the two disagree.
 fn is_needed_by_the_final_server(role: Role, name: &[u8]) -> bool {
-    const NAMES: [&str; 4] = [
-        "content-type",
-        "content-encoding",
-        "authorization",
-        "cookie",
-    ];
+    const NAMES: [&str; 3] = ["content-type", "content-encoding", "authorization"];
     matches!(role, Role::Host | Role::ContentLength)
         || NAMES
             .iter()
@@ -290,19 +285,111 @@ impl Place {
 impl Role {
     pub(super) fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        match name.len() {
-            2 if is("te") => Self::HopByHop,
-            4 if is("host") => Self::Host,
-            6 if is("expect") => Self::Expect,
-            7 if is("upgrade") => Self::Upgrade,
-            7 if is("trailer") => Self::HopByHop,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
-            14 if is("content-length") => Self::ContentLength,
-            14 if is("http2-settings") => Self::Upgrade,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
-            _ if name.len() > 6 && name[..6].eq_ignore_ascii_case(b"proxy-") => Self::HopByHop,
+        // Length and first letter rule nearly every other name out without a comparison.
+        match (name.len(), name.first().map_or(0, u8::to_ascii_lowercase)) {
+            (2, b't') if is("te") => Self::HopByHop,
+            (4, b'h') if is("host") => Self::Host,
+            (6, b'e') if is("expect") => Self::Expect,
+            (7, b'u') if is("upgrade") => Self::Upgrade,
+            (7, b't') if is("trailer") => Self::HopByHop,
+            (10, b'c') if is("connection") => Self::Connection,
+            (10, b'k') if is("keep-alive") => Self::HopByHop,
+            (14, b'c') if is("content-length") => Self::ContentLength,
+            (14, b'h') if is("http2-settings") => Self::Upgrade,
+            (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
+            (7.., b'p') if name[..6].eq_ignore_ascii_case(b"proxy-") => Self::HopByHop,
             _ => Self::EndToEnd,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(head: &str) -> Result<(Fields, Notable), Refusal> {
+        let mut table = [httparse::EMPTY_HEADER; 16];
+        let mut tokens = httparse::Request::new(&mut table);
+        tokens.parse(head.as_bytes()).expect("tokens");
+        let mut fields = Fields::default();
+        let notable = fields.load(head.as_bytes(), tokens.headers)?;
+        Ok((fields, notable))
+    }
+
+    #[test]
+    fn hop_by_hop_names_are_known_in_any_case() {
+        for name in [
+            "Connection",
+            "keep-alive",
+            "Proxy-Connection",
+            "PROXY-AUTHENTICATE",
+            "te",
+        ] {
+            assert!(is_hop_by_hop(name), "{name}");
+        }
+        for name in [
+            "Trailer",
+            "Transfer-Encoding",
+            "upgrade",
+            "HTTP2-Settings",
+            "proxy-x",
+        ] {
+            assert!(is_hop_by_hop(name), "{name}");
+        }
+        for name in [
+            "",
+            "t",
+            "host",
+            "content-length",
+            "proxy",
+            "x-connection",
+            "trailers",
+        ] {
+            assert!(!is_hop_by_hop(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_not_forwarded() {
+        let head = "GET / HTTP/1.1\r\nX-A: 1\r\nConnection: x-a, close\r\nConnection: ,X-C\r\n\
+                    X-B: 2\r\nx-c: 3\r\n\r\n";
+        let (fields, notable) = load(head).expect("valid");
+        assert_eq!(
+            connection_names(&fields).collect::<Vec<_>>(),
+            ["x-a", "close", "X-C"]
+        );
+        assert_eq!(
+            fields.end_to_end().collect::<Vec<_>>(),
+            [("X-B", &b"2"[..])]
+        );
+        assert_eq!(fields.get("X-A"), Some(&b"1"[..]), "still there to be read");
+        assert!(notable.connection.close && !notable.connection.keep_alive);
+    }
+
+    #[test]
+    fn connection_may_not_take_away_what_the_final_server_needs() {
+        let named = |name: &str, line: &str| {
+            load(&format!(
+                "GET / HTTP/1.1\r\nConnection: {name}\r\n{line}\r\n"
+            ))
+            .map(|_| ())
+        };
+        let refused = Err(refusal::CONNECTION_NAMES_END_TO_END);
+        assert_eq!(
+            named("content-encoding", "Content-Encoding: gzip\r\n"),
+            refused
+        );
+        assert_eq!(named("CONTENT-TYPE", "content-type: a/b\r\n"), refused);
+        assert_eq!(named("host", "Host: a\r\n"), refused);
+        assert_eq!(
+            named("authorization", "Authorization: Bearer x\r\n"),
+            refused
+        );
+        assert_eq!(
+            named("content-encoding", ""),
+            Ok(()),
+            "there is nothing to take away"
+        );
+        assert_eq!(named("te, transfer-encoding", "TE: trailers\r\n"), Ok(()));
     }
 }

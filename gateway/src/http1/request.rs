@@ -226,8 +226,9 @@ fn diagnose(error: httparse::Error, head: &[u8]) -> Refusal {
             if line.starts_with(b"PRI * HTTP/2") {
                 return refusal::HTTP2_PREFACE;
             }
-            match line.rsplit(|&byte| byte == b' ').next().unwrap_or_default() {
-                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            let mut parts = line.split(|&byte| byte == b' ').skip(2);
+            match (parts.next().unwrap_or_default(), parts.next()) {
+                ([b'H', b'T', b'T', b'P', b'/', major, b'.', minor], None)
                     if major.is_ascii_digit() && minor.is_ascii_digit() =>
                 {
                     refusal::VERSION_UNSUPPORTED
