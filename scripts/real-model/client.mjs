@@ -9,7 +9,7 @@ const { OpenAI } = require("openai");
 
 const MODEL = "tiny-llama";
 const PROMPT = "Tell me about the gateway.";
-const TOKENS = 120;
+const TOKENS = 80;
 const SEED = 77;
 
 const direct = new OpenAI({ baseURL: `${process.env.ENGINE_URL}/v1`, apiKey: "-", maxRetries: 0 });

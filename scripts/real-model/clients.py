@@ -13,13 +13,15 @@ import json
 import os
 import re
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import openai
 
 MODEL = "tiny-llama"
-SEEDS = range(40, 46)
-TOKENS = 120
+SEEDS = range(40, 44)
+TOKENS = 80
 PROMPT = "Tell me about the recorder."
 
 RULES = [
@@ -48,7 +50,8 @@ def oracle(text: str) -> str:
 def expect(name: str, condition: bool, detail: str = "") -> None:
     """Count one check and say it."""
     RESULTS["passed" if condition else "failed"] += 1
-    print(f"   {'ok  ' if condition else 'FAIL'} {name}{': ' + detail if detail else ''}", flush=True)
+    verdict = "ok  " if condition else "FAIL"
+    print(f"   {verdict} {name}{': ' + detail if detail else ''}", flush=True)
 
 
 # === the four ways of asking; each gives the text in the pieces in which it came ===
@@ -128,7 +131,8 @@ def compare(name: str, way: Callable, direct: openai.OpenAI, gateway: openai.Ope
         came = list(way(gateway, seed))
         text, wanted = "".join(came), oracle(said)
         if text != wanted:
-            expect(name, False, f"seed {seed}\n  said   {said!r}\n  wanted {wanted!r}\n  came   {text!r}")
+            texts = f"\n  said   {said!r}\n  wanted {wanted!r}\n  came   {text!r}"
+            expect(name, False, f"seed {seed}{texts}")
             return
         masks += text.count("[word]") + text.count("[glued]")
         pieces += len(came)
@@ -142,7 +146,8 @@ def refused(name: str, call: Callable, status: int) -> None:
         call()
     except openai.APIStatusError as error:
         code = (error.body or {}).get("code") if isinstance(error.body, dict) else None
-        expect(name, error.status_code == status and bool(error.request_id), f"{error.status_code} {code}")
+        good = error.status_code == status and bool(error.request_id)
+        expect(name, good, f"{error.status_code} {code}")
     else:
         expect(name, False, "it was let through")
 
@@ -185,13 +190,25 @@ def main() -> int:
         compare(name, way, direct, gateway)
     prompt_is_masked(direct, gateway)
     refused("another model is refused", lambda: list(chat_other(gateway)), 403)
-    refused("unloading the model is refused", lambda: gateway.post("../reset", cast_to=object), 403)
+    expect("unloading the model is refused", post(url + "/reset", token) == 403)
     stranger = openai.OpenAI(base_url=url + "/v1", api_key="nobody", max_retries=0)
     refused("a stranger is refused", lambda: list(chat(stranger, 1)), 401)
     if os.environ.get("NODE_RESULTS"):
         node_results(os.environ["NODE_RESULTS"])
     print(f"{RESULTS['passed']} passed, {RESULTS['failed']} failed")
     return 1 if RESULTS["failed"] else 0
+
+
+def post(url: str, token: str) -> int:
+    """The status of a bare POST: the client library cannot be made to ask for such a path."""
+    request = urllib.request.Request(
+        url, data=b"", method="POST", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def chat_other(client: openai.OpenAI) -> Iterator[str]:

@@ -47,7 +47,7 @@ action = "mask"
 
 
 def vocabulary_words(directory: Path) -> list[str]:
-    """The most frequent whole-word tokens: byte-level BPE numbers tokens in the order of merging."""
+    """The most frequent whole-word tokens: BPE numbers tokens in the order of merging."""
     vocabulary = AutoTokenizer.from_pretrained(directory).get_vocab()
     words: list[str] = []
     for token, _ in sorted(vocabulary.items(), key=lambda item: item[1]):
