@@ -1,0 +1,217 @@
+//! The verdict on a request body: read whole, before one byte of it goes to the model.
+//!
+//! Every string and every key is a text of its own, duplicates included. What is not looked into:
+//! text inside base64 (such as image `data:` URLs) is scanned as the base64 that it is.
+
+mod decode;
+mod error;
+
+pub use decode::{CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, decode_content};
+pub use error::BodyError;
+
+use crate::policy::{Denied, PolicySet, Scope};
+use crate::profile::{RequestBody, Route};
+use crate::text::{Doc, Edits, Kind, Parser, render};
+use crate::verdict::{Action, Finding, Findings};
+
+/// What is decided about one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestVerdict {
+    /// The worst of the findings' actions.
+    pub action: Action,
+    /// What was found, without the values; at most [`crate::FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// The body to send on instead of the original; `None`: send the original, byte for byte.
+    pub body: Option<Vec<u8>>,
+    /// The model asked for, as the upstream will read it.
+    pub model: Option<String>,
+    /// Whether a stream was asked for, if the body says.
+    pub stream: Option<bool>,
+    /// Prompt length in tokens, estimated as the characters of all string values divided by four.
+    pub prompt_tokens: u64,
+}
+
+/// Buffers that one core reuses from request to request.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    parser: Parser,
+    edits: Edits,
+}
+
+/// Characters that one token is taken to have. Engines differ; a bound needs one answer.
+const TOKEN_CHARS: u64 = 4;
+
+// === impl RequestVerdict ===
+
+impl RequestVerdict {
+    fn allow() -> RequestVerdict {
+        RequestVerdict {
+            action: Action::Allow,
+            findings: Vec::new(),
+            body: None,
+            model: None,
+            stream: None,
+            prompt_tokens: 0,
+        }
+    }
+}
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Inspects a whole, content-decoded request body.
+    ///
+    /// The caller asks `scope.may_operate` before it reads a body, and `scope.may_use` with the
+    /// verdict's model afterwards. Bounds of the caller's grants are enforced here, because they
+    /// need the text: [`BodyError::Denied`].
+    pub fn inspect_request(
+        &self,
+        scope: &Scope,
+        route: &Route,
+        body: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<RequestVerdict, BodyError> {
+        if route.body == RequestBody::None {
+            let empty = body.is_empty();
+            return if empty {
+                Ok(RequestVerdict::allow())
+            } else {
+                Err(BodyError::Unexpected)
+            };
+        }
+        if scope.is_everything() || (body.is_empty() && !route.names_model) {
+            return Ok(RequestVerdict::allow());
+        }
+        if body.is_empty() {
+            return Err(BodyError::Empty);
+        }
+        let Scratch { parser, edits } = scratch;
+        edits.clear();
+        parser.with(body, |doc| inspect(scope, route, doc, edits))?
+    }
+}
+
+fn inspect(
+    scope: &Scope,
+    route: &Route,
+    doc: &Doc<'_>,
+    edits: &mut Edits,
+) -> Result<RequestVerdict, BodyError> {
+    let head = Head::read(doc)?;
+    let mut findings = Findings::default();
+    let mut chars = 0;
+    let guarded = scope.request();
+    doc.walk(&mut |place, text| {
+        if !text.is_key {
+            chars += text.value.chars().count() as u64;
+        }
+        let Some((engine, sieve)) = guarded else {
+            return;
+        };
+        let location = || render(place.path, text.is_key);
+        if let Some(masked) = engine.mask(sieve, text.value, &mut findings, &location) {
+            edits.text(text.node, doc.span(text.node), masked);
+        }
+    });
+    let prompt_tokens = chars.div_ceil(TOKEN_CHARS);
+    // The name that counts is the one that the upstream will read.
+    let model = head.model.map(|node| {
+        let original = doc.str(node).unwrap_or_default();
+        edits
+            .text_of(node)
+            .map_or_else(|| original.to_owned(), |masked| masked.clone())
+    });
+    if route.names_model && model.is_none() {
+        return Err(BodyError::ModelMissing);
+    }
+    within_limits(
+        scope,
+        route,
+        model.as_deref(),
+        doc.raw().len() as u64,
+        prompt_tokens,
+    )?;
+    let action = findings.worst();
+    let body = (!edits.is_empty() && action != Action::Block).then(|| {
+        let mut body = Vec::with_capacity(doc.raw().len());
+        edits.apply(doc.raw(), &mut body);
+        body
+    });
+    let findings = findings.take();
+    Ok(RequestVerdict {
+        action,
+        findings,
+        body,
+        model,
+        stream: head.stream,
+        prompt_tokens,
+    })
+}
+
+fn within_limits(
+    scope: &Scope,
+    route: &Route,
+    model: Option<&str>,
+    bytes: u64,
+    prompt_tokens: u64,
+) -> Result<(), BodyError> {
+    let limits = scope.limits(route.operation, model);
+    if let Some(limit) = limits.body_bytes.filter(|limit| bytes > *limit) {
+        return Err(BodyError::Denied(Denied {
+            code: "body_over_grant",
+            message: format!("The body has {bytes} bytes; your grant allows {limit}."),
+        }));
+    }
+    if let Some(limit) = limits.prompt_tokens.filter(|limit| prompt_tokens > *limit) {
+        return Err(BodyError::Denied(Denied {
+            code: "prompt_over_grant",
+            message: format!(
+                "The prompt has about {prompt_tokens} tokens; your grant allows {limit}. Shorten \
+                 it, or ask the operator of this gateway for a larger grant."
+            ),
+        }));
+    }
+    Ok(())
+}
+
+/// The members that decide where a request goes. A second copy of one of them could be read
+/// differently by the gateway and by the server behind it, so it is refused.
+struct Head {
+    model: Option<usize>,
+    stream: Option<bool>,
+}
+
+impl Head {
+    fn read(doc: &Doc<'_>) -> Result<Head, BodyError> {
+        if !matches!(doc.kind(0), Kind::Object { .. }) {
+            return Err(BodyError::NotObject);
+        }
+        let mut model = None;
+        let mut stream = None;
+        for member in doc.members(0) {
+            match member.key {
+                "model" if model.is_some() => return Err(BodyError::DuplicateModel),
+                "model" => model = Some(member.value),
+                "stream" if stream.is_some() => return Err(BodyError::DuplicateStream),
+                "stream" => stream = Some(member.value),
+                _ => {}
+            }
+        }
+        let stream = match stream.map(|node| doc.kind(node)) {
+            None | Some(Kind::Null) => None,
+            Some(Kind::Bool(value)) => Some(value),
+            Some(_) => return Err(BodyError::StreamNotBool),
+        };
+        match model.map(|node| (node, doc.kind(node))) {
+            None | Some((_, Kind::Null)) => Ok(Head {
+                model: None,
+                stream,
+            }),
+            Some((node, Kind::String)) => Ok(Head {
+                model: Some(node),
+                stream,
+            }),
+            Some(_) => Err(BodyError::ModelNotString),
+        }
+    }
+}

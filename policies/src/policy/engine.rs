@@ -1,0 +1,139 @@
+//! The compiled rules of one policy set, and the view of them that one caller has in one direction.
+//!
+//! This is the only place where matches become findings: the scanner speaks of rule numbers, people
+//! of guards and rules.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::mask::{Channel, MaskKey, Plan, mask_text};
+use crate::scan::{Match, Scanner};
+use crate::verdict::{Action, Finding, Findings};
+
+/// Every rule that any guard uses, compiled once.
+pub(crate) struct Engine {
+    pub(super) scanner: Scanner,
+    pub(super) key: MaskKey,
+    /// Rule ids by rule index.
+    pub(super) ids: Vec<Arc<str>>,
+}
+
+/// Which rules apply to one caller in one direction, and what each of them leads to.
+pub(crate) struct Sieve {
+    pub(super) plan: Plan,
+    /// By rule index; `None` where no guard of this caller uses the rule.
+    pub(super) verdicts: Vec<Option<Verdict>>,
+}
+
+/// What a match of one rule leads to: the strictest of the guards that use it.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) guard: Arc<str>,
+    pub(super) action: Action,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Masks one whole text; `None` when it stays as it is. `location` is asked only on a match.
+    pub(crate) fn mask(
+        &self,
+        sieve: &Sieve,
+        text: &str,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) -> Option<String> {
+        if text.is_empty() {
+            return None;
+        }
+        let mut report = |found: Match| self.report(sieve, &found, findings, location);
+        mask_text(&self.scanner, &sieve.plan, &self.key, text, &mut report)
+    }
+
+    /// The next piece of a text that arrives in pieces; `out` receives what may be sent now.
+    pub(crate) fn push(
+        &self,
+        sieve: &Sieve,
+        channel: &mut Channel,
+        delta: &str,
+        out: &mut String,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) {
+        let mut report = |found: Match| self.report(sieve, &found, findings, location);
+        channel.push(
+            &self.scanner,
+            &sieve.plan,
+            &self.key,
+            delta,
+            &mut report,
+            out,
+        );
+    }
+
+    /// The end of a text that arrived in pieces; `out` receives the rest.
+    pub(crate) fn finish(
+        &self,
+        sieve: &Sieve,
+        channel: &mut Channel,
+        out: &mut String,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) {
+        let mut report = |found: Match| self.report(sieve, &found, findings, location);
+        channel.finish(&self.scanner, &sieve.plan, &self.key, &mut report, out);
+    }
+
+    /// The time bound of a held tail: it is masked now, never released.
+    pub(crate) fn expire(
+        &self,
+        sieve: &Sieve,
+        channel: &mut Channel,
+        out: &mut String,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) {
+        let mut report = |found: Match| self.report(sieve, &found, findings, location);
+        channel.expire(&self.scanner, &sieve.plan, &self.key, &mut report, out);
+    }
+
+    fn report(
+        &self,
+        sieve: &Sieve,
+        found: &Match,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) {
+        let index = usize::from(found.rule.0);
+        let Some(Some(verdict)) = sieve.verdicts.get(index) else {
+            debug_assert!(false, "a rule outside the plan was reported");
+            return;
+        };
+        findings.add(Finding {
+            guard: verdict.guard.clone(),
+            rule: self.ids[index].clone(),
+            action: verdict.action,
+            location: location(),
+            start: found.start,
+            end: found.end,
+        });
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key stays out of every log.
+        f.debug_struct("Engine")
+            .field("rules", &self.ids.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sieve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let used = self.verdicts.iter().flatten().count();
+        f.debug_struct("Sieve")
+            .field("rules", &used)
+            .finish_non_exhaustive()
+    }
+}

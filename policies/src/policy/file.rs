@@ -1,0 +1,63 @@
+//! The letter of a policy file: the TOML shapes, decoded strictly, every name with its position.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// One `*.toml` of the policy folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyFile {
+    #[serde(default)]
+    pub(super) grant: Vec<Spanned<GrantTable>>,
+    #[serde(default)]
+    pub(super) guard: Vec<Spanned<GuardTable>>,
+}
+
+/// `[[grant]]`: who may do what. Nothing is granted by default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantTable {
+    pub(super) groups: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) models: Vec<Spanned<String>>,
+    pub(super) operations: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) limits: LimitsTable,
+}
+
+/// `limits = { … }` of a grant.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    pub(super) prompt_tokens: Option<u64>,
+    pub(super) body_bytes: Option<u64>,
+}
+
+/// `[[guard]]`: what may be said.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GuardTable {
+    pub(super) name: Spanned<String>,
+    pub(super) direction: Spanned<String>,
+    #[serde(default)]
+    pub(super) packs: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) rules: Vec<Spanned<String>>,
+    pub(super) action: Spanned<String>,
+    #[serde(default)]
+    pub(super) groups: Vec<String>,
+    #[serde(default)]
+    pub(super) except_groups: Vec<String>,
+    pub(super) approvers: Option<Spanned<ApproversTable>>,
+}
+
+/// `approvers = { … }` of a guard that holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApproversTable {
+    pub(super) groups: Vec<String>,
+    #[serde(default)]
+    pub(super) quorum: Option<u32>,
+    #[serde(default)]
+    pub(super) expires: Option<String>,
+}

@@ -1,0 +1,255 @@
+//! The operator's policy: a folder of TOML files, read whole, checked whole, then immutable.
+//!
+//! A set that exists is valid: `load` returns either a set in which every name has been resolved
+//! and every rule compiled, or all that is wrong with the folder. The gateway holds it behind an
+//! `Arc` and swaps it between two requests.
+
+mod compile;
+pub(crate) mod engine;
+mod error;
+mod file;
+mod glob;
+mod scope;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::PolicyError;
+pub(crate) use error::closest;
+pub use glob::Glob;
+pub use scope::{Denied, Limits, Scope};
+
+use crate::mask::Plan;
+use crate::rule::{ExampleFailure, Pack};
+use crate::scan::RuleIndex;
+use crate::verdict::{Action, Direction};
+use engine::{Engine, Sieve, Verdict};
+use scope::Grant;
+
+/// Where a policy comes from.
+#[derive(Clone, Copy)]
+pub struct PolicySources<'a> {
+    /// Folder of `*.toml`, merged in the order of their names, and of `packs/*.toml`.
+    pub dir: &'a Path,
+    /// Secret from which the pseudonyms in replacements are derived.
+    pub pseudonym_key: [u8; 32],
+}
+
+/// A loaded, compiled, immutable policy.
+pub struct PolicySet {
+    everything: bool,
+    grants: Vec<Arc<Grant>>,
+    guards: Vec<Guard>,
+    engine: Option<Arc<Engine>>,
+    /// Every pack that was read, for their examples.
+    packs: Vec<Pack>,
+    version: String,
+    warnings: Vec<String>,
+    summary: Summary,
+}
+
+/// One `[[guard]]`, resolved.
+struct Guard {
+    name: Arc<str>,
+    request: bool,
+    response: bool,
+    action: Action,
+    /// Empty: every caller.
+    groups: Vec<Glob>,
+    except_groups: Vec<Glob>,
+    rules: Vec<RuleIndex>,
+}
+
+/// What a policy consists of, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Policy files, in the order in which they were merged.
+    pub files: Vec<String>,
+    /// Number of grants.
+    pub grants: usize,
+    /// The guards, in order.
+    pub guards: Vec<GuardSummary>,
+    /// Packs that were read, each with the number of its rules.
+    pub packs: Vec<(String, usize)>,
+    /// Rules that at least one guard uses.
+    pub rules_used: usize,
+}
+
+/// One guard, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardSummary {
+    /// Its name.
+    pub name: String,
+    /// `request`, `response` or `both`.
+    pub direction: &'static str,
+    /// What it does on a match.
+    pub action: Action,
+    /// How many rules it uses.
+    pub rules: usize,
+}
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Reads and compiles a policy folder. All errors that can be told apart are returned at once.
+    pub fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyError>> {
+        compile::load(sources)
+    }
+
+    /// Policies off: every operation on every model, and no guard.
+    pub fn allow_all() -> PolicySet {
+        PolicySet {
+            everything: true,
+            grants: Vec::new(),
+            guards: Vec::new(),
+            engine: None,
+            packs: Vec::new(),
+            version: compile::version_of([("allow-all", "")].into_iter()),
+            warnings: vec!["policies are off: every caller may do everything".to_owned()],
+            summary: Summary::default(),
+        }
+    }
+
+    /// Sixteen hexadecimal digits over the names and contents of everything that was read.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Runs every rule's own examples, used by a guard or not.
+    pub fn check_examples(&self) -> Vec<ExampleFailure> {
+        let rules = self.packs.iter().flat_map(|pack| &pack.rules);
+        rules.flat_map(|rule| rule.check_examples()).collect()
+    }
+
+    /// What is allowed but probably not meant.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What the policy consists of.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// What a caller with these groups may do and which guards apply. Computed once per token.
+    pub fn scope(&self, groups: &[String]) -> Scope {
+        let Some(engine) = self.engine.as_ref().filter(|_| !self.everything) else {
+            return Scope::everything();
+        };
+        let belongs = |globs: &[Glob]| {
+            globs
+                .iter()
+                .any(|glob| groups.iter().any(|group| glob.matches(group)))
+        };
+        let grants = self
+            .grants
+            .iter()
+            .filter(|grant| belongs(&grant.groups))
+            .cloned()
+            .collect();
+        let applying: Vec<&Guard> = self
+            .guards
+            .iter()
+            .filter(|guard| guard.groups.is_empty() || belongs(&guard.groups))
+            .filter(|guard| !belongs(&guard.except_groups))
+            .collect();
+        let request = sieve(engine, &applying, Direction::Request);
+        let response = sieve(engine, &applying, Direction::Response);
+        Scope::new(grants, engine.clone(), request, response)
+    }
+}
+
+/// The rules of the guards that look in `direction`; `None` when there are none.
+fn sieve(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sieve> {
+    let mut verdicts: Vec<Option<Verdict>> = vec![None; engine.ids.len()];
+    for guard in guards.iter().filter(|guard| guard.looks(direction)) {
+        for rule in &guard.rules {
+            let slot = &mut verdicts[usize::from(rule.0)];
+            let stricter = slot
+                .as_ref()
+                .is_none_or(|verdict| verdict.action < guard.action);
+            if stricter {
+                *slot = Some(Verdict {
+                    guard: guard.name.clone(),
+                    action: guard.action,
+                });
+            }
+        }
+    }
+    if verdicts.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut plan = Plan {
+        mask: engine.scanner.none(),
+        watch: engine.scanner.none(),
+    };
+    for (index, verdict) in verdicts.iter().enumerate() {
+        let Some(verdict) = verdict else { continue };
+        let rule =
+            RuleIndex(u16::try_from(index).expect("the scanner numbers its rules in 16 bits"));
+        if verdict.action != Action::Mask {
+            plan.watch.insert(rule);
+        }
+        // A block on a live stream must hold the text back until the verdict is certain, so its
+        // rules are masked as well: whoever overlooked the report would still not see the match.
+        let held = direction == Direction::Response && verdict.action == Action::Block;
+        if verdict.action == Action::Mask || held {
+            plan.mask.insert(rule);
+        }
+    }
+    Some(Sieve { plan, verdicts })
+}
+
+impl fmt::Debug for PolicySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicySet")
+            .field("version", &self.version)
+            .field("grants", &self.grants.len())
+            .field("guards", &self.guards.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PolicySources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicySources")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    fn looks(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Request => self.request,
+            Direction::Response => self.response,
+        }
+    }
+}
+
+// === impl Summary ===
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "files   {}", self.files.join(", "))?;
+        let packs: Vec<String> = self
+            .packs
+            .iter()
+            .map(|(name, rules)| format!("{name} ({rules})"))
+            .collect();
+        writeln!(f, "packs   {}", packs.join(", "))?;
+        writeln!(f, "grants  {}", self.grants)?;
+        writeln!(f, "rules   {} in use", self.rules_used)?;
+        for guard in &self.guards {
+            writeln!(
+                f,
+                "guard   \"{}\": {} on a match of {} rules in the {}",
+                guard.name, guard.action, guard.rules, guard.direction
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! What one caller may do and which guards apply to what the caller says and hears.
+//!
+//! A scope is computed once, when a token is verified, from the groups in it. It carries its own
+//! share of the compiled rules, so that a call that began before a reload ends under the policy
+//! under which it began.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::engine::{Engine, Sieve};
+use super::glob::Glob;
+use crate::profile::Operation;
+
+/// A caller's permissions and guards. Cheap to clone.
+#[derive(Clone)]
+pub struct Scope {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Policies are off: everything is granted.
+    everything: bool,
+    grants: Vec<Arc<Grant>>,
+    request: Option<Sieve>,
+    response: Option<Sieve>,
+    engine: Option<Arc<Engine>>,
+}
+
+/// Who may do what, as parsed from one `[[grant]]`.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) groups: Vec<Glob>,
+    pub(super) models: Vec<Glob>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) limits: Limits,
+}
+
+/// Bounds on one request. `None` is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Prompt length in tokens, estimated as text characters divided by four.
+    pub prompt_tokens: Option<u64>,
+    /// Body length in bytes, after content decoding.
+    pub body_bytes: Option<u64>,
+}
+
+/// A permission that the caller lacks. The message never tells what exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Stable word for programs.
+    pub code: &'static str,
+    /// A sentence for the developer who reads it.
+    pub message: String,
+}
+
+// === impl Scope ===
+
+impl Scope {
+    pub(super) fn everything() -> Scope {
+        let inner = Inner {
+            everything: true,
+            grants: Vec::new(),
+            request: None,
+            response: None,
+            engine: None,
+        };
+        Scope {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(super) fn new(
+        grants: Vec<Arc<Grant>>,
+        engine: Arc<Engine>,
+        request: Option<Sieve>,
+        response: Option<Sieve>,
+    ) -> Scope {
+        let inner = Inner {
+            everything: false,
+            grants,
+            request,
+            response,
+            engine: Some(engine),
+        };
+        Scope {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Whether some grant allows the operation at all, for some model or none.
+    pub fn may_operate(&self, operation: Operation) -> Result<(), Denied> {
+        if self.inner.everything || self.granting(operation).next().is_some() {
+            return Ok(());
+        }
+        Err(Denied {
+            code: "operation_not_permitted",
+            message: format!(
+                "None of your groups is granted the operation \"{operation}\". Ask the operator \
+                 of this gateway for a grant."
+            ),
+        })
+    }
+
+    /// Whether some grant allows the operation on this model.
+    pub fn may_use(&self, operation: Operation, model: &str) -> Result<(), Denied> {
+        self.may_operate(operation)?;
+        if self.inner.everything || self.granting_model(operation, model).next().is_some() {
+            return Ok(());
+        }
+        Err(Denied {
+            code: "model_not_permitted",
+            message: format!(
+                "None of your groups is granted \"{operation}\" on the requested model, or there \
+                 is no such model."
+            ),
+        })
+    }
+
+    /// The bounds on a request: of all grants that allow it the most generous counts.
+    pub fn limits(&self, operation: Operation, model: Option<&str>) -> Limits {
+        let mut limits: Option<Limits> = None;
+        let generous = |left: Option<u64>, right: Option<u64>| Some(left?.max(right?));
+        for grant in self.granting(operation) {
+            if model.is_some_and(|model| !grant.models.iter().any(|glob| glob.matches(model))) {
+                continue;
+            }
+            limits = Some(limits.map_or(grant.limits, |so_far| Limits {
+                prompt_tokens: generous(so_far.prompt_tokens, grant.limits.prompt_tokens),
+                body_bytes: generous(so_far.body_bytes, grant.limits.body_bytes),
+            }));
+        }
+        limits.unwrap_or_default()
+    }
+
+    /// Whether any guard looks at what this caller sends.
+    pub fn guards_request(&self) -> bool {
+        self.inner.request.is_some()
+    }
+
+    /// Whether any guard looks at what this caller receives.
+    pub fn guards_response(&self) -> bool {
+        self.inner.response.is_some()
+    }
+
+    /// Whether policies are off altogether.
+    pub fn is_everything(&self) -> bool {
+        self.inner.everything
+    }
+
+    pub(crate) fn request(&self) -> Option<(&Engine, &Sieve)> {
+        Some((self.inner.engine.as_deref()?, self.inner.request.as_ref()?))
+    }
+
+    pub(crate) fn response(&self) -> Option<(&Engine, &Sieve)> {
+        Some((self.inner.engine.as_deref()?, self.inner.response.as_ref()?))
+    }
+
+    fn granting(&self, operation: Operation) -> impl Iterator<Item = &Grant> {
+        self.inner
+            .grants
+            .iter()
+            .map(|grant| &**grant)
+            .filter(move |grant| grant.operations.contains(&operation))
+    }
+
+    fn granting_model(&self, operation: Operation, model: &str) -> impl Iterator<Item = &Grant> {
+        self.granting(operation)
+            .filter(move |grant| grant.models.iter().any(|glob| glob.matches(model)))
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("everything", &self.inner.everything)
+            .field("grants", &self.inner.grants.len())
+            .field("guards_request", &self.guards_request())
+            .field("guards_response", &self.guards_response())
+            .finish()
+    }
+}
+
+// === impl Denied ===
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Denied {}

@@ -1,0 +1,407 @@
+//! Masking one JSON event of a stream.
+//!
+//! Strings that are pieces of a longer text go through that text's channel; every other string and
+//! key is masked as a text of its own. What the event ends is flushed into the event itself where
+//! it has a piece of that text, and into an event of its own before it where it has not.
+
+use super::channels::Channels;
+use super::error::FilterError;
+use super::logprobs::Side;
+use super::shape::{self, Ends};
+use super::synth::{Envelope, Template};
+use crate::policy::engine::{Engine, Sieve};
+use crate::text::{Doc, Edits, Place, Text, render};
+use crate::verdict::Findings;
+
+/// The state of a stream's texts, and buffers reused from event to event.
+#[derive(Debug, Default)]
+pub(super) struct EventMasker {
+    channels: Channels,
+    clean: Clean,
+    edits: Edits,
+    pieces: Vec<Piece>,
+    sides: Vec<(Side, String)>,
+    key: String,
+    text: String,
+}
+
+/// A string of the event that is a piece of a longer text.
+#[derive(Debug)]
+struct Piece {
+    slot: usize,
+    node: usize,
+    /// Something was held back before this piece came.
+    waited: bool,
+    /// The containers from the root to the piece, kept only if something is held after it.
+    spine: Vec<usize>,
+}
+
+/// The rules of the caller, and where matches are reported.
+pub(super) struct Judge<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) sieve: &'a Sieve,
+    pub(super) findings: &'a mut Findings,
+}
+
+/// Short strings that were found to match nothing: an event repeats its envelope (identifiers,
+/// the model's name, every key) a thousand times a stream.
+#[derive(Debug)]
+struct Clean {
+    slots: Vec<String>,
+}
+
+/// Strings remembered as clean, and the longest of them.
+const CLEAN_SLOTS: usize = 64;
+const CLEAN_BYTES_MAX: usize = 64;
+
+// === impl Judge ===
+
+impl Judge<'_> {
+    /// An error once anything was found that blocks.
+    pub(super) fn verdict(&self) -> Result<(), FilterError> {
+        match self.findings.block() {
+            Some(block) => Err(FilterError::Blocked(block.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl EventMasker ===
+
+impl EventMasker {
+    pub(super) fn held_bytes(&self) -> usize {
+        self.channels.held_bytes()
+    }
+
+    /// Masks one event. Events that have to go before it are written to `before`; true when the
+    /// event itself changed, and [`Self::write_edited`] then writes it.
+    pub(super) fn mask(
+        &mut self,
+        doc: &Doc<'_>,
+        envelope: &Envelope<'_>,
+        judge: &mut Judge<'_>,
+        before: &mut Vec<u8>,
+    ) -> Result<bool, FilterError> {
+        self.edits.clear();
+        self.pieces.clear();
+        self.sides.clear();
+        let kind = shape::kind(doc);
+        let mut failed = None;
+        doc.walk(&mut |place, text| {
+            if failed.is_none() {
+                failed = self.string(doc, place, text, kind, judge).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let ends = Ends::of(doc, kind);
+        self.flush_ended(doc, &ends, judge, before)?;
+        self.drop_sides(doc, judge)?;
+        self.keep_templates(doc, envelope, &ends);
+        if !ends.nothing() {
+            self.channels.close(|key| ends.ends(key));
+        }
+        judge.verdict()?;
+        Ok(!self.edits.is_empty())
+    }
+
+    /// Writes the event that [`Self::mask`] found changed.
+    pub(super) fn write_edited(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+        self.edits.apply(raw, out);
+    }
+
+    /// Masks a text outside any JSON, such as a comment line.
+    pub(super) fn mask_line(&mut self, text: &str, judge: &mut Judge<'_>) -> Option<String> {
+        self.clean.mask(text, judge, &|| "$event".to_owned())
+    }
+
+    /// Every text has ended: what is held goes out in events of its own.
+    pub(super) fn flush_all(
+        &mut self,
+        judge: &mut Judge<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        self.pieces.clear();
+        for slot in 0..self.channels.count() {
+            self.flush(slot, judge, out)?;
+        }
+        self.channels.close(|_| true);
+        judge.verdict()
+    }
+
+    /// The time bound was reached: what is held is masked and goes out.
+    pub(super) fn expire(
+        &mut self,
+        judge: &mut Judge<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        for index in 0..self.channels.count() {
+            let slot = self.channels.slot(index);
+            if slot.channel.held_bytes() == 0 {
+                continue;
+            }
+            let location = slot.location.clone();
+            self.text.clear();
+            let Judge {
+                engine,
+                sieve,
+                findings,
+            } = judge;
+            let text = &mut self.text;
+            engine.expire(sieve, &mut slot.channel, text, findings, &|| {
+                location.clone()
+            });
+            if !slot.shadow && !self.text.is_empty() {
+                send(slot.template.as_ref(), &self.text, out)?;
+            }
+        }
+        judge.verdict()
+    }
+
+    fn string(
+        &mut self,
+        doc: &Doc<'_>,
+        place: &Place<'_, '_>,
+        text: Text<'_>,
+        kind: Option<&str>,
+        judge: &mut Judge<'_>,
+    ) -> Result<(), FilterError> {
+        if text.is_key {
+            let parent = place.containers.last().copied().unwrap_or(0);
+            if let Some(side) = Side::of(doc, parent, text.value, text.node) {
+                let mut owner = String::new();
+                shape::owner(doc, place, kind, text.value, &mut owner);
+                self.sides.push((side, owner));
+            }
+        } else if shape::is_piece(doc, place, kind, &mut self.key) {
+            return self.piece(doc, place, text, judge);
+        }
+        let location = || render(place.path, text.is_key);
+        if let Some(masked) = self.clean.mask(text.value, judge, &location) {
+            self.edits.text(text.node, doc.span(text.node), masked);
+        }
+        Ok(())
+    }
+
+    fn piece(
+        &mut self,
+        doc: &Doc<'_>,
+        place: &Place<'_, '_>,
+        text: Text<'_>,
+        judge: &mut Judge<'_>,
+    ) -> Result<(), FilterError> {
+        let index = self
+            .channels
+            .open(&self.key, false, || render(place.path, false))?;
+        let waited = self.channels.waits(index);
+        self.text.clear();
+        let Judge {
+            engine,
+            sieve,
+            findings,
+        } = judge;
+        let channel = &mut self.channels.slot(index).channel;
+        let location = || render(place.path, false);
+        engine.push(
+            sieve,
+            channel,
+            text.value,
+            &mut self.text,
+            findings,
+            &location,
+        );
+        if self.text != text.value {
+            self.edits
+                .text(text.node, doc.span(text.node), self.text.clone());
+        }
+        let waits = self.channels.waits(index);
+        let spine = if waits {
+            place.containers.to_vec()
+        } else {
+            Vec::new()
+        };
+        self.pieces.push(Piece {
+            slot: index,
+            node: text.node,
+            waited,
+            spine,
+        });
+        Ok(())
+    }
+
+    /// Flushes the texts that this event ends.
+    fn flush_ended(
+        &mut self,
+        doc: &Doc<'_>,
+        ends: &Ends,
+        judge: &mut Judge<'_>,
+        before: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        if ends.nothing() {
+            return Ok(());
+        }
+        for index in 0..self.channels.count() {
+            if !ends.ends(&self.channels.slot(index).key) {
+                continue;
+            }
+            let own = self.pieces.iter().rev().find(|piece| piece.slot == index);
+            let Some(node) = own.map(|piece| piece.node) else {
+                self.flush(index, judge, before)?;
+                continue;
+            };
+            self.finish_into_text(index, judge);
+            if self.text.is_empty() {
+                continue;
+            }
+            let original = doc.str(node).unwrap_or_default();
+            match self.edits.text_of(node) {
+                Some(text) => {
+                    text.push_str(&self.text);
+                    if text == original {
+                        self.edits.forget(node);
+                    }
+                }
+                None => {
+                    let text = format!("{original}{}", self.text);
+                    self.edits.text(node, doc.span(node), text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends one text; what it still held goes out in an event of its own.
+    fn flush(
+        &mut self,
+        index: usize,
+        judge: &mut Judge<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        self.finish_into_text(index, judge);
+        let slot = self.channels.slot(index);
+        if slot.shadow || self.text.is_empty() {
+            return Ok(());
+        }
+        send(slot.template.as_ref(), &self.text, out)
+    }
+
+    fn finish_into_text(&mut self, index: usize, judge: &mut Judge<'_>) {
+        self.text.clear();
+        let slot = self.channels.slot(index);
+        // What a shadow finds was found in the text that it follows.
+        let mut unheard = Findings::default();
+        let findings = if slot.shadow {
+            &mut unheard
+        } else {
+            &mut *judge.findings
+        };
+        let (location, text) = (&slot.location, &mut self.text);
+        judge
+            .engine
+            .finish(judge.sieve, &mut slot.channel, text, findings, &|| {
+                location.clone()
+            });
+        if let Some(block) = unheard.block() {
+            judge.findings.add(block.clone());
+        }
+    }
+
+    /// Drops the token-by-token copies of whatever did not pass untouched.
+    fn drop_sides(&mut self, doc: &Doc<'_>, judge: &mut Judge<'_>) -> Result<(), FilterError> {
+        for (side, owner) in std::mem::take(&mut self.sides) {
+            let beside = doc.span(side.parent);
+            let mut touched = self.edits.any_within(&beside);
+            for piece in &self.pieces {
+                let inside = beside.contains(&doc.span(piece.node).start);
+                touched |= inside && (piece.waited || self.channels.waits(piece.slot));
+            }
+            let joined = side.joined(doc);
+            if !joined.is_empty() {
+                let index = self.channels.open(&owner, true, || "logprobs".to_owned())?;
+                touched |= self.channels.waits(index);
+                self.text.clear();
+                let mut shadow = Findings::default();
+                let channel = &mut self.channels.slot(index).channel;
+                let location = || "logprobs".to_owned();
+                let text = &mut self.text;
+                judge
+                    .engine
+                    .push(judge.sieve, channel, &joined, text, &mut shadow, &location);
+                if let Some(block) = shadow.block() {
+                    judge.findings.add(block.clone());
+                }
+                touched |= self.text != joined || self.channels.waits(index);
+            }
+            if touched {
+                self.edits.json(side.value, doc.span(side.value), side.void);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps, for each text that is held, how to send it without an event of its own.
+    fn keep_templates(&mut self, doc: &Doc<'_>, envelope: &Envelope<'_>, ends: &Ends) {
+        let nodes: Vec<usize> = self.pieces.iter().map(|piece| piece.node).collect();
+        for piece in &self.pieces {
+            let waits = self.channels.waits(piece.slot);
+            let slot = self.channels.slot(piece.slot);
+            slot.template = None;
+            if waits && !piece.spine.is_empty() && !ends.ends(&slot.key) {
+                let (spine, edits) = (&piece.spine, &self.edits);
+                let template = Template::new(doc, envelope, spine, piece.node, &nodes, edits);
+                slot.template = Some(template);
+            }
+        }
+    }
+}
+
+fn send(template: Option<&Template>, text: &str, out: &mut Vec<u8>) -> Result<(), FilterError> {
+    // A text waits only after a piece of it came, and that piece left a template.
+    let template = template.ok_or(FilterError::Malformed("held text lost its event"))?;
+    template.write(text, out);
+    Ok(())
+}
+
+// === impl Clean ===
+
+impl Default for Clean {
+    fn default() -> Self {
+        Clean {
+            slots: vec![String::new(); CLEAN_SLOTS],
+        }
+    }
+}
+
+impl Clean {
+    /// Masks a whole text, unless it is known to be clean.
+    fn mask(
+        &mut self,
+        text: &str,
+        judge: &mut Judge<'_>,
+        location: &dyn Fn() -> String,
+    ) -> Option<String> {
+        let bytes = text.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+            return None;
+        };
+        let middle = bytes[bytes.len() / 2];
+        let hash = bytes.len() * 31
+            + usize::from(*first) * 7
+            + usize::from(*last) * 3
+            + usize::from(middle);
+        let slot = &mut self.slots[hash % CLEAN_SLOTS];
+        if slot == text {
+            return None;
+        }
+        let found = judge.findings.count();
+        let masked = judge
+            .engine
+            .mask(judge.sieve, text, judge.findings, location);
+        let clean = masked.is_none() && judge.findings.count() == found;
+        if clean && text.len() <= CLEAN_BYTES_MAX {
+            text.clone_into(slot);
+        }
+        masked
+    }
+}

@@ -1,0 +1,274 @@
+//! A stream of events or lines, masked as it comes.
+
+use std::ops::Range;
+
+use super::error::FilterError;
+use super::event::{EventMasker, Judge};
+use super::sse::{Framing, Line, Splitter, field_value, lines};
+use super::synth::Envelope;
+use crate::policy::Scope;
+use crate::text::Parser;
+use crate::verdict::Findings;
+
+/// Reads, masks and writes a stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    scope: Scope,
+    splitter: Splitter,
+    unit: Unit,
+}
+
+/// What one unit needs to be read.
+#[derive(Debug)]
+struct Unit {
+    masker: EventMasker,
+    parser: Parser,
+    lines: Vec<Line>,
+    /// The data of an event that has more than one line of it.
+    joined: Vec<u8>,
+    /// The first unit may begin with a byte order mark.
+    first: bool,
+}
+
+const BYTE_ORDER_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+
+/// How OpenAI's streams say that they are over.
+const DONE: &[u8] = b"[DONE]";
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn events(scope: Scope) -> Stream {
+        Stream::new(scope, Framing::Events)
+    }
+
+    pub(super) fn lines(scope: Scope) -> Stream {
+        Stream::new(scope, Framing::Lines)
+    }
+
+    fn new(scope: Scope, framing: Framing) -> Stream {
+        let unit = Unit {
+            masker: EventMasker::default(),
+            parser: Parser::default(),
+            lines: Vec::new(),
+            joined: Vec::new(),
+            first: true,
+        };
+        Stream {
+            scope,
+            splitter: Splitter::new(framing),
+            unit,
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.unit.masker.held_bytes()
+    }
+
+    pub(super) fn push(
+        &mut self,
+        input: &[u8],
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        self.splitter.feed(input);
+        while let Some(range) = self.splitter.next()? {
+            self.unit(range, findings, out)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        if let Some(range) = self.splitter.rest() {
+            self.unit(range, findings, out)?;
+        }
+        let Some((engine, sieve)) = self.scope.response() else {
+            return Ok(());
+        };
+        let mut judge = Judge {
+            engine,
+            sieve,
+            findings,
+        };
+        self.unit.masker.flush_all(&mut judge, out)
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        let Some((engine, sieve)) = self.scope.response() else {
+            return Ok(());
+        };
+        let mut judge = Judge {
+            engine,
+            sieve,
+            findings,
+        };
+        self.unit.masker.expire(&mut judge, out)
+    }
+
+    fn unit(
+        &mut self,
+        range: Range<usize>,
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        let Some((engine, sieve)) = self.scope.response() else {
+            return Err(FilterError::Malformed("no guard applies to this stream"));
+        };
+        let mut judge = Judge {
+            engine,
+            sieve,
+            findings,
+        };
+        let raw = self.splitter.bytes(range);
+        match self.splitter.framing() {
+            Framing::Events => self.unit.event(raw, &mut judge, out),
+            Framing::Lines => self.unit.line(raw, &mut judge, out),
+        }
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    /// One line of JSON, or an empty one.
+    fn line(
+        &mut self,
+        raw: &[u8],
+        judge: &mut Judge<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        if raw.trim_ascii().is_empty() {
+            out.extend_from_slice(raw);
+            return Ok(());
+        }
+        let envelope = Envelope::of_line();
+        let masker = &mut self.masker;
+        self.parser.with(raw, |doc| {
+            if masker.mask(doc, &envelope, judge, out)? {
+                masker.write_edited(doc.raw(), out);
+            } else {
+                out.extend_from_slice(raw);
+            }
+            Ok(())
+        })?
+    }
+
+    /// One event of an event stream.
+    fn event(
+        &mut self,
+        raw: &[u8],
+        judge: &mut Judge<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        let raw = match raw.strip_prefix(BYTE_ORDER_MARK).filter(|_| self.first) {
+            Some(rest) => {
+                out.extend_from_slice(BYTE_ORDER_MARK);
+                rest
+            }
+            None => raw,
+        };
+        self.first = false;
+        lines(raw, &mut self.lines);
+        let mut data = Vec::new();
+        let mut masked_lines = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let content = &raw[line.content.clone()];
+            if let Some(value) = field_value(content, "data") {
+                data.push((index, line.content.start + value..line.content.end));
+                continue;
+            }
+            let text = std::str::from_utf8(content).map_err(|error| FilterError::NotUtf8 {
+                at: error.valid_up_to(),
+            })?;
+            if let Some(masked) = self.masker.mask_line(text, judge) {
+                masked_lines.push((index, masked.replace(['\n', '\r'], " ")));
+            }
+        }
+        judge.verdict()?;
+        let payload = match data.as_slice() {
+            [] => &[][..],
+            [(_, one)] => &raw[one.clone()],
+            several => {
+                self.joined.clear();
+                for (_, range) in several {
+                    if range != &several[0].1 {
+                        self.joined.push(b'\n');
+                    }
+                    self.joined.extend_from_slice(&raw[range.clone()]);
+                }
+                &self.joined[..]
+            }
+        };
+        let mut edited = None;
+        match payload.trim_ascii() {
+            [] => {}
+            DONE => self.masker.flush_all(judge, out)?,
+            _ => {
+                let envelope = Envelope::of_event(raw, &self.lines);
+                let masker = &mut self.masker;
+                self.parser.with(payload, |doc| {
+                    if masker.mask(doc, &envelope, judge, out)? {
+                        let mut json = Vec::with_capacity(payload.len());
+                        masker.write_edited(payload, &mut json);
+                        edited = Some(json);
+                    }
+                    Ok::<(), FilterError>(())
+                })??;
+            }
+        }
+        if edited.is_none() && masked_lines.is_empty() {
+            out.extend_from_slice(raw);
+        } else {
+            self.rewrite(raw, &data, edited.as_deref(), &masked_lines, out);
+        }
+        Ok(())
+    }
+
+    /// Writes an event with its data or some other lines replaced.
+    fn rewrite(
+        &self,
+        raw: &[u8],
+        data: &[(usize, Range<usize>)],
+        json: Option<&[u8]>,
+        masked_lines: &[(usize, String)],
+        out: &mut Vec<u8>,
+    ) {
+        let mut written = false;
+        for (index, line) in self.lines.iter().enumerate() {
+            let terminator = &raw[line.content.end..line.end];
+            let range = data.iter().find(|(at, _)| *at == index);
+            match (range, json) {
+                (Some((_, range)), Some(json)) if !written => {
+                    written = true;
+                    // A line feed can stand in JSON between its tokens only, where the event had
+                    // another line of data.
+                    let prefix = &raw[line.content.start..range.start];
+                    for (part, text) in json.split(|byte| *byte == b'\n').enumerate() {
+                        if part > 0 {
+                            out.extend_from_slice(terminator);
+                        }
+                        out.extend_from_slice(prefix);
+                        out.extend_from_slice(text);
+                    }
+                    out.extend_from_slice(terminator);
+                }
+                (Some(_), Some(_)) => {}
+                _ => match masked_lines.iter().find(|(masked, _)| *masked == index) {
+                    Some((_, text)) => {
+                        out.extend_from_slice(text.as_bytes());
+                        out.extend_from_slice(terminator);
+                    }
+                    None => out.extend_from_slice(&raw[line.content.start..line.end]),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a guard decided about one text: the action, and the findings that explain it.
+//!
+//! A finding says where a rule matched, and never what it matched: verdicts go into logs, records
+//! and answers to people, and none of these may become the leak that the rule was written against.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What happens to a message, in order of severity: the worst finding decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Nothing was found.
+    Allow,
+    /// The message passes; the finding is recorded.
+    Flag,
+    /// The matched text is replaced; the rest of the message passes.
+    Mask,
+    /// The message waits for a person.
+    Hold,
+    /// The message goes no further.
+    Block,
+}
+
+/// Which way a message travels: to the model or from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the caller to the model.
+    Request,
+    /// From the model to the caller.
+    Response,
+}
+
+/// One match of one rule, named by its guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The guard that asked for the rule.
+    pub guard: Arc<str>,
+    /// The rule's id.
+    pub rule: Arc<str>,
+    /// What the guard says must happen.
+    pub action: Action,
+    /// The text channel, for example `messages[0].content`. A key is shown as its object's path
+    /// followed by `{key}`.
+    pub location: String,
+    /// First byte of the match within the unescaped text of that channel.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// How many findings one message may report. The action still counts every match; only the list
+/// that explains it stops growing, so that a body full of matches cannot fill memory or the log.
+pub const FINDINGS_MAX: usize = 256;
+
+/// The findings of one message and the worst action among them.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+    worst: Action,
+    /// Kept apart, because a block may come after the list is full or has been taken.
+    first_block: Option<Finding>,
+    count: usize,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// The word used in policy files and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Allow => "allow",
+            Action::Flag => "flag",
+            Action::Mask => "mask",
+            Action::Hold => "hold",
+            Action::Block => "block",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// The word used in policy files and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Request => "request",
+            Direction::Response => "response",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Findings ===
+
+impl Default for Findings {
+    fn default() -> Self {
+        Findings {
+            list: Vec::new(),
+            worst: Action::Allow,
+            first_block: None,
+            count: 0,
+        }
+    }
+}
+
+impl Findings {
+    pub(crate) fn add(&mut self, finding: Finding) {
+        self.worst = self.worst.max(finding.action);
+        if finding.action == Action::Block && self.first_block.is_none() {
+            self.first_block = Some(finding.clone());
+        }
+        if self.count < FINDINGS_MAX {
+            self.list.push(finding);
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How many there were, listed or not.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn worst(&self) -> Action {
+        self.worst
+    }
+
+    /// The first finding that blocks, if one does.
+    pub(crate) fn block(&self) -> Option<&Finding> {
+        self.first_block.as_ref()
+    }
+
+    /// Hands the list over; the worst action and the count stay.
+    pub(crate) fn take(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.list)
+    }
+}
