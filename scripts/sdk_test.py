@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
 
 import anthropic
 import openai
@@ -53,6 +54,13 @@ def saying(text: str, **fields: object) -> list[dict[str, str]]:
 def ask(client: openai.OpenAI, text: str, **fields: object):
     """One chat completion."""
     return client.chat.completions.create(model=MODEL, messages=user(text), **fields)
+
+
+def what_the_model_saw() -> str:
+    """The last request, head and body, as the double received it."""
+    url = os.environ["PENSTOCK_DOUBLE_ADMIN"] + "/__double/requests?last=1"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
 
 
 def assert_masked(text: str) -> None:
@@ -215,9 +223,11 @@ def test_a_secret_is_blocked_wherever_it_stands(client):
 
 
 def test_a_prompt_is_masked_before_the_model_sees_it(client):
-    seen = ask(client, "Order for CUST-12345674. [[double: echo]]").choices[0].message.content
+    ask(client, "Order for CUST-12345674, please.")
+    seen = what_the_model_saw()
     assert "Order for " in seen
     assert_masked(seen)
+    assert TOKEN not in seen, "the caller's credential stays with the gateway"
 
 
 def test_a_body_over_the_bound(client):

@@ -15,7 +15,7 @@ TOKEN = re.compile(r"\s*(\(|\)|[A-Za-z0-9.+-]+)")
 
 
 def satisfied(expression: str, allowed: set[str]) -> bool:
-    """Whether an SPDX expression can be met by licences in `allowed` (AND binds tighter than OR)."""
+    """Whether an SPDX expression can be met by the `allowed` licences (AND binds before OR)."""
     tokens = TOKEN.findall(expression.replace("/", " OR "))
     position = 0
 

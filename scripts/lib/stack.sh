@@ -21,6 +21,7 @@ STACK_UPSTREAM="${STACK_UPSTREAM:-}"
 STACK_CONFIG="${STACK_CONFIG:-}"
 STACK_POLICIES="${STACK_POLICIES:-}"
 STACK_DOUBLE_FLAGS=()
+STACK_DOUBLE_ADMIN=''     # where the double tells what it was sent, apart from its own API
 STACK_PIDS=()
 STACK_NAMES=()
 
@@ -84,6 +85,8 @@ stack_listens() {
     (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>/dev/null
 }
 
+stack_json() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
+
 stack_toml() { python3 "$ROOT/scripts/lib/toml_value.py" "$@"; }
 
 # The private folder. A stack that an earlier --keep left there is ended first.
@@ -106,11 +109,11 @@ stack_folder() {
 
 stack_double() {
     local listen="${1:-127.0.0.1:0}"
-    stack_spawn double "$BIN/penstock-loadgen" upstream --listen "$listen" \
-        --ready-file "$RUN/double.ready" "${STACK_DOUBLE_FLAGS[@]}"
+    stack_spawn double "$BIN/penstock-loadgen" upstream --listen "$listen" --admin 127.0.0.1:0 \
+        --models llama-3-8b --ready-file "$RUN/double.ready" "${STACK_DOUBLE_FLAGS[@]}"
     stack_await "$RUN/double.ready"
-    PENSTOCK_UPSTREAM="$(head -n 1 "$RUN/double.ready")"
-    [[ "$PENSTOCK_UPSTREAM" == http* ]] || PENSTOCK_UPSTREAM="http://$PENSTOCK_UPSTREAM"
+    PENSTOCK_UPSTREAM="$(stack_json "$RUN/double.ready" url)"
+    STACK_DOUBLE_ADMIN="$(stack_json "$RUN/double.ready" admin)"
 }
 
 stack_issuer() {
