@@ -11,11 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cpu::{self, Usage};
-use crate::driver::{Edge, Load, Window, drive};
+use crate::driver::{Edge, Load, Window, drive, probe};
 use crate::error::{Doing, Error, Result};
 use crate::process::{Placement, Running, pin_to, raise_file_limit};
 use crate::report::{Cell, Comparison, Figure, Sample};
 use crate::scenario::{Answer, Scenario};
+use crate::subject::credential::Credential;
 use crate::subject::{Setting, Started, Subject};
 use crate::traffic::{self, Expected, STREAM_EVENTS};
 
@@ -42,6 +43,7 @@ struct Round<'a> {
     placement: Placement,
     window: Duration,
     directory: &'a Path,
+    credential: &'a Credential,
 }
 
 /// Counters of everything that takes part, at one edge of the window.
@@ -49,6 +51,7 @@ struct Counters {
     subject: Usage,
     recorder: Option<Usage>,
     load: [Usage; 2],
+    machine: Duration,
 }
 
 /// Measures everything asked for; `say` is told how it goes.
@@ -59,6 +62,7 @@ pub fn compare(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Compariso
     }
     raise_file_limit()?;
     pin_to(placement.driver)?;
+    let credential = Credential::generate()?;
     let folder = tempfile::tempdir().doing(|| "making a temporary folder".into())?;
     // Proxies that drop privileges must still be able to pass through it.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
@@ -74,16 +78,18 @@ pub fn compare(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Compariso
                 }
                 let directory = folder.path().join(format!("{scenario}-{subject}-{round}"));
                 fs::create_dir(&directory).doing(|| "making a folder for a round".into())?;
-                let window = options.window;
-                let directory = &directory;
-                let measured = Round {
+                let one = Round {
                     scenario,
                     subject,
                     placement,
-                    window,
-                    directory,
-                }
-                .measure();
+                    window: options.window,
+                    directory: &directory,
+                    credential: &credential,
+                };
+                let measured = one.measure();
+                // A recorder's log of one round can be hundreds of megabytes. What cannot be
+                // removed now goes with the folder around it.
+                let _ = fs::remove_dir_all(&directory);
                 match measured {
                     Ok(sample) => {
                         let cpu = sample.of(Figure::CpuUsPerUnit).unwrap_or(f64::NAN);
@@ -127,22 +133,18 @@ impl Round<'_> {
             upstream: upstream_address,
             placement: self.placement,
             directory: self.directory,
+            credential: self.credential,
         })?;
         let measured = match started {
-            None => self.drive(upstream_address, None, &upstream, None),
+            None => self.drive(upstream_address, &upstream, None),
             Some(Started {
                 address,
                 mut process,
                 mut recorder,
-                bearer,
             }) => {
+                self.wait_for_answer(address, &mut process)?;
                 let measured = self
-                    .drive(
-                        address,
-                        bearer.as_deref(),
-                        &upstream,
-                        Some((&process, &recorder)),
-                    )
+                    .drive(address, &upstream, Some((&process, recorder.as_ref())))
                     .map_err(|error| process.failure(format!("failed: {error}")))?;
                 process.check()?;
                 recorder.as_mut().map_or(Ok(()), Running::check)?;
@@ -173,16 +175,38 @@ impl Round<'_> {
         }
     }
 
+    /// Some subjects accept connections before they can serve: the first 200 says that they can.
+    fn wait_for_answer(&self, address: SocketAddr, process: &mut Running) -> Result<()> {
+        let request = self.request(address);
+        let mut reason = String::new();
+        let answered = process.wait_until(|| match probe(address, &request) {
+            Ok(()) => Some(()),
+            Err(why) => {
+                reason = why;
+                None
+            }
+        });
+        answered.map_err(|error| match reason.is_empty() {
+            true => error,
+            false => process.failure(reason),
+        })
+    }
+
+    fn request(&self, target: SocketAddr) -> Vec<u8> {
+        let field = self.credential.field(self.subject.wants_token());
+        let (model, streams) = (self.scenario.model(), self.scenario.streams());
+        traffic::request(&target.to_string(), &field, model, streams)
+    }
+
     fn drive(
         &self,
         target: SocketAddr,
-        bearer: Option<&str>,
         upstream: &Running,
-        subject: Option<(&Running, &Option<Running>)>,
+        subject: Option<(&Running, Option<&Running>)>,
     ) -> Result<Sample> {
         let model = self.scenario.model();
         let streams = self.scenario.streams();
-        let request = traffic::request(&target.to_string(), bearer, model, streams);
+        let request = self.request(target);
         let expected: Expected = match streams {
             true => traffic::stream_answer(model),
             false => traffic::json_answer(model),
@@ -202,13 +226,12 @@ impl Round<'_> {
             window: self.window,
         };
         let measured = subject.map_or(upstream, |(process, _)| process).pid();
-        let recorder = subject
-            .and_then(|(_, recorder)| recorder.as_ref())
-            .map(Running::pid);
+        let recorder = subject.and_then(|(_, recorder)| recorder).map(Running::pid);
         let read = || Counters {
             subject: Usage::of_tree(measured),
             recorder: recorder.map(Usage::of_tree),
             load: [cpu::own_usage(), Usage::of_tree(upstream.pid())],
+            machine: cpu::machine_busy(),
         };
         let mut counters = Vec::with_capacity(2);
         let mut resident_bytes = 0;
@@ -251,25 +274,26 @@ impl Round<'_> {
         sample.set(Figure::RssBytes, resident_bytes as f64);
         sample.set(Figure::UnitsPerSecond, units / window.elapsed.as_secs_f64());
         sample.set(Figure::SubjectBusyPercent, percent(cpu));
-        let others: Duration = close
-            .load
-            .iter()
-            .zip(&open.load)
-            .map(|(c, o)| c.since(o))
-            .sum();
-        let own = if self.subject == Subject::Direct {
-            cpu
-        } else {
-            Duration::ZERO
+        let recorder = match (&open.recorder, &close.recorder) {
+            (Some(open), Some(close)) => Some(close.since(open)),
+            _ => None,
         };
-        sample.set(Figure::LoadBusyPercent, percent(others.saturating_sub(own)));
-        if let (Some(open), Some(close)) = (&open.recorder, &close.recorder) {
-            let cpu = close.since(open);
-            sample.set(
-                Figure::RecorderCpuUsPerUnit,
-                cpu.as_secs_f64() * 1e6 / units,
-            );
+        if let Some(cpu) = recorder {
+            let us_per_unit = cpu.as_secs_f64() * 1e6 / units;
+            sample.set(Figure::RecorderCpuUsPerUnit, us_per_unit);
         }
+        let pairs = close.load.iter().zip(&open.load);
+        let mut load: Duration = pairs.map(|(close, open)| close.since(open)).sum();
+        if self.subject == Subject::Direct {
+            load = load.saturating_sub(cpu); // its subject is the upstream
+        }
+        sample.set(Figure::LoadBusyPercent, percent(load));
+        let known = cpu + load + recorder.unwrap_or_default();
+        let others = close
+            .machine
+            .saturating_sub(open.machine)
+            .saturating_sub(known);
+        sample.set(Figure::OthersBusyPercent, percent(others));
         Ok(sample)
     }
 }

@@ -67,6 +67,23 @@ pub fn own_usage() -> Usage {
     Usage { processes }
 }
 
+/// CPU time that everything on the machine has used, and that its host has taken away from it.
+pub fn machine_busy() -> Duration {
+    let ticks = busy_ticks(&fs::read_to_string("/proc/stat").unwrap_or_default());
+    Duration::from_nanos(ticks * 1_000_000_000 / TICKS_PER_SECOND)
+}
+
+/// Ticks of the first line, but for idle and waiting ones; guests are counted as users (proc(5)).
+fn busy_ticks(stat: &str) -> u64 {
+    let numbers = stat.lines().next().unwrap_or_default();
+    let ticks = numbers.split_ascii_whitespace().skip(1).take(8);
+    ticks
+        .enumerate()
+        .filter(|(index, _)| !matches!(index, 3 | 4))
+        .filter_map(|(_, ticks)| ticks.parse::<u64>().ok())
+        .sum()
+}
+
 // === impl Usage ===
 
 impl Usage {
@@ -171,6 +188,16 @@ mod tests {
         let stat = Stat::parse(text).expect("valid");
         assert_eq!((stat.parent, stat.ticks), (7, 42));
         assert!(Stat::parse("42 (a").is_none());
+    }
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        assert_eq!(
+            busy_ticks("cpu  1 2 4 1000 1000 8 16 32 1 0\ncpu0 1 1 1"),
+            63
+        );
+        assert_eq!(busy_ticks(""), 0);
+        assert!(!machine_busy().is_zero());
     }
 
     #[test]

@@ -57,8 +57,12 @@ struct CompareArguments {
     /// Kinds of traffic: small, stream1, stream100, stream1000.
     #[arg(long, value_delimiter = ',', default_value = "small,stream100")]
     scenario: Vec<Scenario>,
-    /// Who carries it: direct, nginx, haproxy.
-    #[arg(long, value_delimiter = ',', default_value = "direct,nginx")]
+    /// Who carries it: direct, nginx, haproxy, penstock-off, penstock-auth, penstock-on.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,nginx,penstock-off,penstock-auth,penstock-on"
+    )]
     subjects: Vec<Subject>,
     /// Rounds of each subject in each scenario.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -149,6 +153,9 @@ fn run_compare(arguments: &CompareArguments) -> Result<bool> {
         window: arguments.duration,
     };
     let comparison = compare::compare(&options, &mut say)?;
+    if let Some(warning) = comparison.warning() {
+        say(&warning);
+    }
     if arguments.json {
         for line in comparison.lines() {
             println!("{}", to_json(serde_json::to_string(&line))?);

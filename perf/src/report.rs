@@ -12,6 +12,9 @@ use crate::subject::Subject;
 /// Ratios in the table are to this subject.
 const REFERENCE: Subject = Subject::Nginx;
 
+/// Other work on the machine beyond this share of one core is warned about.
+const OTHERS_BUSY_PERCENT_MAX: f64 = 10.0;
+
 /// One kind of number that a round yields. The first six names are a contract; the rest say under
 /// which conditions those were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -40,6 +43,8 @@ pub enum Figure {
     SubjectBusyPercent,
     /// The same of driver and upstream together.
     LoadBusyPercent,
+    /// The same of all that has no part in the measurement; more than a little spoils it.
+    OthersBusyPercent,
 }
 
 /// The figures of one round of one subject.
@@ -107,6 +112,7 @@ impl Figure {
             (Figure::LatencyP50Us | Figure::LatencyP99Us | Figure::LatencyP999Us, _) => "us",
             (Figure::RssBytes, _) => "bytes",
             (Figure::SubjectBusyPercent | Figure::LoadBusyPercent, _) => "percent of a core",
+            (Figure::OthersBusyPercent, _) => "percent of a core",
         }
     }
 }
@@ -131,6 +137,10 @@ impl Spread {
     /// Of any values; none of no values.
     pub fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
+        // More digits than these would only pretend.
+        values
+            .iter_mut()
+            .for_each(|value| *value = (*value * 1e3).round() / 1e3);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
         let median = match values.len() % 2 {
@@ -210,6 +220,7 @@ impl Cell {
             format!("{:.1}", median(Figure::RssBytes) / f64::from(1 << 20)),
             format!("{:.0} %", median(Figure::SubjectBusyPercent)),
             format!("{:.0} %", median(Figure::LoadBusyPercent)),
+            format!("{:.0} %", median(Figure::OthersBusyPercent)),
         ]
     }
 }
@@ -254,6 +265,20 @@ impl Comparison {
             .all(|cell| cell.failure.is_none() && !cell.samples.is_empty())
     }
 
+    /// Says so when the machine was too busy with other things for these figures to be believed.
+    pub fn warning(&self) -> Option<String> {
+        let spreads = self
+            .cells
+            .iter()
+            .filter_map(|cell| cell.spread(Figure::OthersBusyPercent));
+        let most = spreads.map(|spread| spread.median).fold(0.0, f64::max);
+        (most > OTHERS_BUSY_PERCENT_MAX).then(|| {
+            format!(
+                "other work kept up to {most:.0} % of a core busy: do not publish these figures"
+            )
+        })
+    }
+
     /// Every figure, in order.
     pub fn lines(&self) -> Vec<Line> {
         self.cells.iter().flat_map(Cell::lines).collect()
@@ -284,6 +309,7 @@ impl Comparison {
                 "RSS MiB",
                 "busy",
                 "load busy",
+                "others busy",
             ];
             let mut rows = vec![header.map(str::to_owned).to_vec()];
             rows.extend(cells.iter().map(|cell| cell.row(reference)));
@@ -375,15 +401,25 @@ mod tests {
     fn lines_are_objects_with_the_agreed_keys() {
         let lines = comparison().lines();
         let first = serde_json::to_string(&lines[0]).expect("JSON");
-        assert_eq!(
-            first,
-            r#"{"scenario":"small","subject":"direct","figure":"cpu_us_per_unit","unit":"us/request","median":4.1,"min":4.0,"max":4.5,"rounds":3}"#
-        );
+        let keys = r#"{"scenario":"small","subject":"direct","figure":"cpu_us_per_unit","#;
+        let values = r#""unit":"us/request","median":4.1,"min":4.0,"max":4.5,"rounds":3}"#;
+        assert_eq!(first, [keys, values].concat());
         let name = |figure: Figure| serde_json::to_value(figure).expect("JSON");
         assert_eq!(name(Figure::LatencyP999Us), "latency_p999_us");
         assert_eq!(name(Figure::UnitsPerCoreSecond), "units_per_core_second");
         assert_eq!(name(Figure::RssBytes), "rss_bytes");
         assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn a_busy_machine_is_warned_about() {
+        let mut comparison = comparison();
+        assert_eq!(comparison.warning(), None);
+        let samples = &mut comparison.cell(&SCENARIOS[0], Subject::Nginx).samples;
+        for sample in samples {
+            sample.set(Figure::OthersBusyPercent, 55.0);
+        }
+        assert!(comparison.warning().expect("busy").contains("55 %"));
     }
 
     #[test]

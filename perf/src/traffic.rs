@@ -1,14 +1,14 @@
 //! The request and the answers, byte by byte.
 //!
-//! Everything is built once, before the clock runs. Requests and JSON answers have bodies of exactly
-//! [`BODY_BYTES`]; a stream has [`STREAM_EVENTS`] events. The text is plain prose: the common case,
-//! in which nothing is found and nothing is replaced, so that every subject must deliver the
-//! upstream's bytes unchanged and the driver can compare all of them.
+//! Everything is built once, before the clock runs. Requests and JSON answers have bodies of
+//! exactly [`BODY_BYTES`]; a stream has [`STREAM_EVENTS`] events. The text is plain prose: the
+//! common case, in which nothing is found and nothing is replaced, so that every subject must
+//! deliver the upstream's bytes unchanged and the driver can compare all of them.
 //!
 //! In a stream every data event carries the time at which the upstream wrote it, as the nine digits
-//! after the leading `1` of `created`: microseconds of the wall clock modulo 1 000 s. That gives the
-//! latency of each single event without a second channel. The driver ignores those digits when it
-//! compares.
+//! after the leading `1` of `created`: microseconds of the wall clock modulo 1 000 s. That gives
+//! the latency of each single event without a second channel. The driver ignores those digits when
+//! it compares.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,15 +67,12 @@ pub fn write_stamp(mut stamp: u64, place: &mut [u8]) {
     }
 }
 
-/// A whole request: head and body of a chat completion.
-pub fn request(host: &str, bearer: Option<&str>, model: &str, stream: bool) -> Vec<u8> {
+/// A whole request: head and body of a chat completion. `field` is a further line of its head.
+pub fn request(host: &str, field: &str, model: &str, stream: bool) -> Vec<u8> {
     let body = request_body(model, stream);
-    let authorization = bearer
-        .map(|token| format!("Authorization: Bearer {token}\r\n"))
-        .unwrap_or_default();
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\
-         Content-Type: application/json\r\nUser-Agent: penstock-perf\r\n{authorization}\
+         Content-Type: application/json\r\nUser-Agent: penstock-perf\r\n{field}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     );

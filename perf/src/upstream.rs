@@ -1,8 +1,8 @@
 //! The server behind every subject: fixed answers, as cheap as a server can be.
 //!
-//! It is a process of its own (`penstock-perf upstream`, started by `compare`), so that its CPU time
-//! is nobody else's. It verifies that each request's body arrived unchanged and answers 500 when it
-//! did not: a subject that altered a request would otherwise look fine.
+//! It is a process of its own (`penstock-perf upstream`, started by `compare`), so that its CPU
+//! time is nobody else's. It verifies that each request's body arrived unchanged and answers 500
+//! when it did not: a subject that altered a request would otherwise look fine.
 //!
 //! Streams advance in steps, as in a batching inference engine: see [`Answer::Stream`].
 
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_request_is_whole_when_its_length_says_so() {
-        let request = traffic::request("h", None, "m", false);
+        let request = traffic::request("h", "A: b", "m", false);
         for end in 0..request.len() {
             assert!(request_extent(&request[..end]).expect("valid").is_none());
         }

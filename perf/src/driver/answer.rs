@@ -1,7 +1,7 @@
 //! Reads one HTTP answer and checks every byte of its body against the expected one.
 //!
-//! Strict about what the measurement relies on (status 200, a known framing, the exact body, nothing
-//! after it) and indifferent to the rest of the head. Input may be split anywhere.
+//! Strict about what the measurement relies on (status 200, a known framing, the exact body,
+//! nothing after it) and indifferent to the rest of the head. Input may be split anywhere.
 
 use super::body::{BodyCursor, Units};
 use crate::traffic::Expected;

@@ -2,8 +2,8 @@
 //! answer is complete and verified.
 //!
 //! One thread, one system call to send and one to receive per request. A wrong byte, a closed
-//! connection or five seconds without an answer end the measurement with an error: a figure is never
-//! reported over answers that were not right.
+//! connection or five seconds without an answer end the measurement with an error: a figure is
+//! never reported over answers that were not right.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,6 +25,9 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Without an answer for this long the subject counts as stuck.
 const STALL_MAX: Duration = Duration::from_secs(5);
+
+/// What is looked at, and shown, of an answer to a probe.
+const PROBE_BYTES: usize = 1024;
 
 /// The loop looks at its clock at least this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -138,6 +141,28 @@ pub fn drive(load: &Load<'_>, mut at_edge: impl FnMut(Edge) -> Result<()>) -> Re
             }
             _ => {}
         }
+    }
+}
+
+/// Sends the request once and says what came back instead of a 200. For subjects that accept
+/// connections before they can answer; the answer's body is not waited for.
+pub fn probe(target: SocketAddr, request: &[u8]) -> std::result::Result<(), String> {
+    let answer = || -> std::io::Result<Vec<u8>> {
+        let mut socket = TcpStream::connect(target)?;
+        socket.set_read_timeout(Some(STALL_MAX))?;
+        socket.write_all(request)?;
+        let mut buffer = vec![0; PROBE_BYTES];
+        let count = socket.read(&mut buffer)?;
+        buffer.truncate(count);
+        Ok(buffer)
+    };
+    match answer() {
+        Ok(bytes) if bytes.starts_with(b"HTTP/1.1 200 ") => Ok(()),
+        Ok(bytes) => Err(format!(
+            "answers with:\n{}",
+            String::from_utf8_lossy(&bytes).trim_end()
+        )),
+        Err(error) => Err(format!("does not answer: {error}")),
     }
 }
 

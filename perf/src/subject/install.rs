@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::Subject;
+use super::penstock::{GATEWAY, RECORDER, sibling};
 
 /// Folders that are looked through after those of `PATH`: daemons often live outside it.
 const DAEMON_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -19,13 +20,37 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// Makes sure that a subject can be started; says what is missing otherwise.
 ///
-/// Installing needs root and apt-get; `say` is told before it begins. On a machine that runs systemd
-/// the package also starts the proxy's service, which this does not undo.
+/// Installing needs root and apt-get; `say` is told before it begins. On a machine that runs
+/// systemd the package also starts the proxy's service, which this does not undo.
 pub fn ensure(subject: Subject, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     match subject {
         Subject::Direct => Ok(()),
         Subject::Nginx | Subject::Haproxy => ensure_package(subject.name(), say),
+        Subject::PenstockOff | Subject::PenstockAuth => ensure_built(&[GATEWAY]),
+        Subject::PenstockOn => ensure_built(&[GATEWAY, RECORDER]),
     }
+}
+
+fn ensure_built(names: &[&str]) -> Result<(), String> {
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| sibling(name).is_none())
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|name| format!(" -p {name}")).collect();
+    let profile = if cfg!(debug_assertions) {
+        ""
+    } else {
+        " --release"
+    };
+    Err(format!(
+        "{} must lie beside this program: cargo build{profile}{}",
+        missing.join(" and "),
+        packages.concat()
+    ))
 }
 
 fn ensure_package(name: &str, say: &mut dyn FnMut(&str)) -> Result<(), String> {

@@ -14,7 +14,11 @@ use crate::error::{Doing, Error, Result};
 use crate::process::{Placement, Running, free_port};
 use crate::scenario::Scenario;
 
+pub mod credential;
 pub mod install;
+pub mod penstock;
+
+use credential::Credential;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,10 +29,23 @@ pub enum Subject {
     Nginx,
     /// haproxy, relaying blindly.
     Haproxy,
+    /// Penstock as a strict relay: no identity, no policies, no recording.
+    PenstockOff,
+    /// Penstock verifying tokens, and nothing more.
+    PenstockAuth,
+    /// Penstock with everything on.
+    PenstockOn,
 }
 
 /// Every subject, in the order in which help names them.
-pub const SUBJECTS: &[Subject] = &[Subject::Direct, Subject::Nginx, Subject::Haproxy];
+pub const SUBJECTS: &[Subject] = &[
+    Subject::Direct,
+    Subject::Nginx,
+    Subject::Haproxy,
+    Subject::PenstockOff,
+    Subject::PenstockAuth,
+    Subject::PenstockOn,
+];
 
 /// Where and for what a subject is started.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +58,8 @@ pub struct Setting<'a> {
     pub placement: Placement,
     /// An empty folder of its own.
     pub directory: &'a Path,
+    /// The caller, for subjects that look at callers.
+    pub credential: &'a Credential,
 }
 
 /// A subject that accepts connections, and all that belongs to it.
@@ -52,8 +71,6 @@ pub struct Started {
     pub process: Running,
     /// A process that works for it and is accounted for separately.
     pub recorder: Option<Running>,
-    /// What a caller must present to it.
-    pub bearer: Option<String>,
 }
 
 // === impl Subject ===
@@ -65,7 +82,15 @@ impl Subject {
             Subject::Direct => "direct",
             Subject::Nginx => "nginx",
             Subject::Haproxy => "haproxy",
+            Subject::PenstockOff => "penstock-off",
+            Subject::PenstockAuth => "penstock-auth",
+            Subject::PenstockOn => "penstock-on",
         }
+    }
+
+    /// True when a caller must present its token. The others get as many bytes without meaning.
+    pub fn wants_token(self) -> bool {
+        matches!(self, Subject::PenstockAuth | Subject::PenstockOn)
     }
 
     /// Starts it and waits until it accepts connections. `Direct` has nothing to start.
@@ -74,6 +99,18 @@ impl Subject {
             Subject::Direct => Ok(None),
             Subject::Nginx => setting.start_nginx().map(Some),
             Subject::Haproxy => setting.start_haproxy().map(Some),
+            Subject::PenstockOff => {
+                let template = include_str!("../../subjects/penstock-off.toml");
+                setting.start_penstock(self, template, false).map(Some)
+            }
+            Subject::PenstockAuth => {
+                let template = include_str!("../../subjects/penstock-auth.toml");
+                setting.start_penstock(self, template, false).map(Some)
+            }
+            Subject::PenstockOn => {
+                let template = include_str!("../../subjects/penstock-on.toml");
+                setting.start_penstock(self, template, true).map(Some)
+            }
         }
     }
 }
@@ -151,7 +188,6 @@ impl Setting<'_> {
             address,
             process,
             recorder: None,
-            bearer: None,
         })
     }
 
