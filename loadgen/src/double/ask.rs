@@ -9,6 +9,8 @@ use super::script::{self, Answer, Escape, Profile, Split};
 const DEFAULT_TEXT: &str = "Hello from the double: it says the same to everyone.";
 /// The most choices that are answered.
 const CHOICES_MAX: usize = 128;
+/// Keys whose strings are not part of a prompt.
+const NO_TEXTS: [&str; 3] = ["role", "type", "id"];
 /// How deep texts are looked for in a body.
 const DEPTH_MAX: usize = 64;
 
@@ -179,7 +181,7 @@ impl Ask {
     }
 }
 
-/// All strings in `value`, a line each.
+/// All texts in `value`, a line each.
 fn collect(value: &Value, out: &mut String, depth: usize) {
     match value {
         Value::String(text) => {
