@@ -1,0 +1,261 @@
+//! The lane that masks: leftmost, then longest, then rule order.
+//!
+//! At any time the cursor stands at one place. Either no rule may match there, or it is the
+//! *head*: the leftmost start at which some rule is alive or has matched. Later starts wait until
+//! the head is decided; then they are tried over the text that was held for it, so the memory of
+//! a channel is the candidates of one start, however the text is made.
+
+use super::candidate::{Candidate, Outcome};
+use super::view::View;
+use super::{Match, RuleIndex, RuleMask, Scanner};
+
+/// How many candidates a forced head takes over from the starts behind it; see [`Cursor::force`].
+const FORCED_MAX: usize = 64;
+
+/// Receives what the cursor decides, in order.
+pub(crate) trait Sink {
+    /// The replacement of the text from `start` on is due. `whole` says that its text, up to
+    /// `end`, is at hand; else it is a region or overlong, and `end` is not known yet.
+    fn replace(&mut self, view: &View<'_>, rule: RuleIndex, start: usize, whole: Option<usize>);
+    /// A replaced match is complete. Called once for each `replace`, after it.
+    fn complete(&mut self, found: Match);
+    /// Everything before `end` was covered by the last replacement, and nothing more.
+    fn resume_at(&mut self, end: usize);
+}
+
+/// The state of the masking lane of one channel.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    /// Where to look for the next start, when there is no head.
+    at: usize,
+    /// How far the text has been read.
+    read: usize,
+    head: Option<Head>,
+    /// The head's undecided candidates.
+    live: Vec<Candidate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    start: usize,
+    best: Option<Best>,
+    /// The replacement is out: the text needs no holding any more.
+    replaced: Option<RuleIndex>,
+    /// The match has been told to the sink.
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    rule: u16,
+    end: usize,
+    whole: bool,
+}
+
+// === impl Cursor ===
+
+impl Cursor {
+    /// Reads the view's new text, and decides all that can be decided.
+    pub(crate) fn advance(
+        &mut self,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        view: &View<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        if let Some(mut head) = self.head.take() {
+            self.resume(&mut head, scanner, view);
+            if !self.decide(head, view, sink) {
+                self.read = view.end();
+                return;
+            }
+        }
+        while let Some((at, rules)) = scanner.starts.next(view, self.at) {
+            let mut head = Head {
+                start: at,
+                best: None,
+                replaced: None,
+                told: false,
+            };
+            self.open(&mut head, scanner, mask, rules, view);
+            if head.best.is_none() && self.live.is_empty() {
+                self.at = at + 1;
+            } else if !self.decide(head, view, sink) {
+                break;
+            }
+        }
+        if self.head.is_none() {
+            self.at = self.at.max(view.end());
+        }
+        self.read = view.end();
+    }
+
+    /// Everything before this place is decided, and may be sent or has been replaced.
+    pub(crate) fn held_from(&self) -> usize {
+        match self.head {
+            None => self.at,
+            Some(head) if head.replaced.is_some() => self.read,
+            Some(head) => head.start,
+        }
+    }
+
+    /// Is the replacement of the head out, and what comes swallowed until the head ends?
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.head.is_some_and(|head| head.replaced.is_some())
+    }
+
+    /// From where on the text must stay at hand.
+    pub(crate) fn needs_from(&self) -> usize {
+        match self.head {
+            Some(head) if self.live.iter().any(Candidate::needs_text) => head.start,
+            Some(_) => self.read,
+            None => self.at,
+        }
+    }
+
+    /// The bound on holding is reached: what is held becomes a match of the first rule that is
+    /// alive, and goes on as long as any rule that is alive anywhere in it does.
+    pub(crate) fn force(
+        &mut self,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        view: &View<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(mut head) = self.head.take() else {
+            return;
+        };
+        if head.replaced.is_none() {
+            let rule = self.live.iter().map(|candidate| candidate.rule).min();
+            // A head that is not decided has a live candidate.
+            let rule = rule.or(head.best.map(|best| best.rule)).unwrap_or(0);
+            self.adopt_later_starts(head.start, scanner, mask, view);
+            for candidate in &mut self.live {
+                candidate.force();
+            }
+            sink.replace(view, RuleIndex(rule), head.start, None);
+            sink.complete(Match {
+                rule: RuleIndex(rule),
+                start: head.start,
+                end: view.end(),
+            });
+            head.replaced = Some(RuleIndex(rule));
+            head.told = true;
+            head.best = Some(Best {
+                rule,
+                end: view.end(),
+                whole: false,
+            });
+        }
+        self.head = Some(head);
+    }
+
+    /// What starts within a forced head and is alive must not come out behind it.
+    fn adopt_later_starts(
+        &mut self,
+        start: usize,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        view: &View<'_>,
+    ) {
+        let mut from = start + 1;
+        while let Some((at, rules)) = scanner.starts.next(view, from) {
+            for rule in rules {
+                if self.live.len() < FORCED_MAX
+                    && mask.contains(RuleIndex(*rule))
+                    && let Some((candidate, Outcome::Alive)) = scanner.begin(*rule, view, at)
+                {
+                    self.live.push(candidate);
+                }
+            }
+            from = at + 1;
+        }
+    }
+
+    fn open(
+        &mut self,
+        head: &mut Head,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        rules: &[u16],
+        view: &View<'_>,
+    ) {
+        for rule in rules {
+            if !mask.contains(RuleIndex(*rule)) {
+                continue;
+            }
+            match scanner.begin(*rule, view, head.start) {
+                Some((candidate, Outcome::Alive)) => self.live.push(candidate),
+                Some((_, outcome)) => head.take(*rule, outcome),
+                None => {}
+            }
+        }
+    }
+
+    fn resume(&mut self, head: &mut Head, scanner: &Scanner, view: &View<'_>) {
+        let read = self.read;
+        self.live.retain_mut(|candidate| {
+            let compiled = &scanner.compiled[usize::from(candidate.rule)];
+            let outcome = candidate.resume(compiled, view, read);
+            head.take(candidate.rule, outcome);
+            outcome == Outcome::Alive
+        });
+    }
+
+    /// Acts on a head. True when it is done with and the cursor has moved on.
+    fn decide(&mut self, mut head: Head, view: &View<'_>, sink: &mut dyn Sink) -> bool {
+        if !self.live.is_empty() {
+            self.replace_early(&mut head, view, sink);
+            self.head = Some(head);
+            return false;
+        }
+        let Some(best) = head.best else {
+            self.at = head.start + 1;
+            return true;
+        };
+        let rule = head.replaced.unwrap_or(RuleIndex(best.rule));
+        if head.replaced.is_none() {
+            sink.replace(view, rule, head.start, best.whole.then_some(best.end));
+        }
+        if !head.told {
+            sink.complete(Match {
+                rule,
+                start: head.start,
+                end: best.end,
+            });
+        }
+        sink.resume_at(best.end);
+        self.at = best.end;
+        true
+    }
+
+    /// A single candidate that can only win needs no waiting: its replacement may go out now.
+    fn replace_early(&mut self, head: &mut Head, view: &View<'_>, sink: &mut dyn Sink) {
+        let [candidate] = self.live.as_slice() else {
+            return;
+        };
+        let longer = head.best.is_none_or(|best| best.end < view.end());
+        if head.replaced.is_none() && !candidate.needs_text() && longer {
+            let rule = RuleIndex(candidate.rule);
+            sink.replace(view, rule, head.start, None);
+            head.replaced = Some(rule);
+        }
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    /// The longest match so far; of equal ones the first rule's.
+    fn take(&mut self, rule: u16, outcome: Outcome) {
+        let Outcome::Matched { end, whole } = outcome else {
+            return;
+        };
+        let wins = self
+            .best
+            .is_none_or(|best| (end, best.rule) > (best.end, rule));
+        if wins {
+            self.best = Some(Best { rule, end, whole });
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The scanner: many rules, one text, in whatever pieces the text comes.
+//!
+//! # What is found
+//!
+//! A rule matches at a start `s` of a character when what must stand before `s` does, and its
+//! expression has a match there; only the **longest** counts, and only if its validator accepts
+//! it. From that:
+//!
+//! - [`Scanner::find`] walks `s` upward. Of the rules that match at `s` the longest match wins,
+//!   then the rule that was compiled first. It goes on at the match's end. This is what masking
+//!   replaces, and the meaning of "M(T)" wherever it is written.
+//! - [`Scanner::find_each`] is the same for every rule alone: no rule shadows another.
+//!
+//! Two kinds of match are longer than the expression says. A candidate that could still grow at
+//! its rule's `max_len` counts as a match, unvalidated, up to where no match can follow any more:
+//! a bound must not let a secret through because it is long. And the match of a rule with a
+//! `region` goes on to the first end marker after it, or to the cap, or to the end of the text.
+//!
+//! # How
+//!
+//! Every expression is an [`Automaton`](automaton::Automaton): a table, started at a fixed place
+//! and fed bytes; its state is two bytes, so a candidate ([`mod@candidate`]) that waits for more
+//! text is a few words and reading on is the same as having read at once. That is the whole idea:
+//! there is one engine, which reads what is at hand ([`mod@view`]) and keeps the candidates that
+//! are still alive; a block is a stream of one piece that is known to be the last. A split cannot
+//! change the result because nothing in the engine knows where a piece began.
+//!
+//! Starting a candidate at every byte would be slow; [`mod@starts`] allows it only where three
+//! neighbouring bytes permit some rule. [`mod@cursor`] walks for masking and [`mod@watch`] for
+//! reporting.
+//!
+//! # What it costs to hold
+//!
+//! A candidate is dropped the moment that its automaton can match no more, and its match is taken
+//! the moment that it can grow no more, without the next byte if the expression does not ask for
+//! it. So text is held only from the leftmost place where a match is really possible. A rule whose
+//! value has no distinct beginning, such as an e-mail address, holds the last word of every piece
+//! until the next piece: that is inherent, it could become one.
+
+pub(crate) mod automaton;
+pub(crate) mod candidate;
+pub(crate) mod cursor;
+pub(crate) mod starts;
+pub(crate) mod view;
+pub(crate) mod watch;
+
+use std::collections::HashSet;
+use std::fmt;
+
+use crate::rule::{LOOK_BEHIND_BYTES_MAX, Rule};
+use candidate::{Candidate, Compiled, Outcome};
+use cursor::{Cursor, Sink};
+use starts::Starts;
+use view::View;
+use watch::Watcher;
+
+/// The most rules that one scanner takes.
+pub const RULES_MAX: usize = 8192;
+
+/// A rule's place in its scanner, which is also its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleIndex(pub u16);
+
+/// A set of a scanner's rules.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RuleMask {
+    words: Vec<u64>,
+}
+
+/// A rule found something: bytes `start..end` of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Match {
+    /// Which rule.
+    pub rule: RuleIndex,
+    /// First byte.
+    pub start: usize,
+    /// Byte after the last.
+    pub end: usize,
+}
+
+/// Compiled rules: immutable, shared by every core.
+#[derive(Debug)]
+pub struct Scanner {
+    rules: Vec<Rule>,
+    pub(crate) compiled: Vec<Compiled>,
+    pub(crate) starts: Starts,
+}
+
+/// Why a rule does not compile. Rules parse one by one; this is what only the set, or the cost,
+/// shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// The rule's id.
+    pub rule: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+// === impl Scanner ===
+
+impl Scanner {
+    /// How much text before the place that is being decided a stream must keep at hand.
+    pub(crate) const RETAINED_BYTES: usize = LOOK_BEHIND_BYTES_MAX + 1;
+
+    /// Compiles rules; their order is the order that decides between equal matches.
+    pub fn compile(rules: Vec<Rule>) -> Result<Scanner, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut ids = HashSet::new();
+        let mut compiled = Vec::with_capacity(rules.len());
+        for (index, rule) in rules.iter().enumerate() {
+            let mut refuse = |reason: String| {
+                errors.push(RuleError {
+                    rule: rule.id().to_owned(),
+                    reason,
+                });
+            };
+            if index == RULES_MAX {
+                refuse(format!("a scanner takes at most {RULES_MAX} rules"));
+                break;
+            }
+            if !ids.insert(rule.id()) {
+                refuse("another rule has the same id".to_owned());
+            }
+            match Compiled::new(rule) {
+                Ok(rule) => compiled.push(rule),
+                Err(reason) => refuse(reason),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let starts = Starts::new(&compiled);
+        Ok(Scanner {
+            rules,
+            compiled,
+            starts,
+        })
+    }
+
+    /// The rules, in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule at a place.
+    pub fn rule(&self, index: RuleIndex) -> &Rule {
+        &self.rules[usize::from(index.0)]
+    }
+
+    /// The place of the rule with this id.
+    pub fn index_of(&self, id: &str) -> Option<RuleIndex> {
+        self.rules
+            .iter()
+            .position(|rule| rule.id() == id)
+            .map(|index| RuleIndex(index as u16))
+    }
+
+    /// The empty set of rules.
+    pub fn none(&self) -> RuleMask {
+        RuleMask {
+            words: vec![0; self.rules.len().div_ceil(64)],
+        }
+    }
+
+    /// The set of all rules.
+    pub fn all(&self) -> RuleMask {
+        let mut all = self.none();
+        for index in 0..self.rules.len() {
+            all.insert(RuleIndex(index as u16));
+        }
+        all
+    }
+
+    /// What the rule's automata weigh, in bytes.
+    pub fn cost_bytes(&self, index: RuleIndex) -> usize {
+        self.compiled[usize::from(index.0)].table_bytes()
+    }
+
+    /// Reports every match of every rule of `mask` on its own, in order of start, then of rule.
+    pub fn find_each(&self, mask: &RuleMask, text: &str, on_match: &mut dyn FnMut(Match)) {
+        Watcher::default().advance(self, mask, &View::whole(text), on_match);
+    }
+
+    /// The matches that masking would replace: leftmost, then longest, then rule order.
+    pub fn find(&self, mask: &RuleMask, text: &str) -> Vec<Match> {
+        struct Collect(Vec<Match>);
+        impl Sink for Collect {
+            fn replace(&mut self, _: &View<'_>, _: RuleIndex, _: usize, _: Option<usize>) {}
+            fn complete(&mut self, found: Match) {
+                self.0.push(found);
+            }
+            fn resume_at(&mut self, _: usize) {}
+        }
+        let mut found = Collect(Vec::new());
+        Cursor::default().advance(self, mask, &View::whole(text), &mut found);
+        found.0
+    }
+
+    /// Starts a rule at a place, if what stands before allows it.
+    #[inline]
+    pub(crate) fn begin(
+        &self,
+        rule: u16,
+        view: &View<'_>,
+        at: usize,
+    ) -> Option<(Candidate, Outcome)> {
+        let compiled = &self.compiled[usize::from(rule)];
+        if !self.starts.may_follow_byte(rule, view.byte_before(at))
+            || !compiled.may_follow(view, at)
+        {
+            return None;
+        }
+        Some(Candidate::begin(compiled, rule, view, at))
+    }
+}
+
+// === impl RuleMask ===
+
+impl RuleMask {
+    /// Is the rule in the set?
+    #[inline]
+    pub fn contains(&self, rule: RuleIndex) -> bool {
+        let word = self.words.get(usize::from(rule.0 >> 6));
+        word.is_some_and(|word| word >> (rule.0 & 63) & 1 != 0)
+    }
+
+    /// Puts a rule in the set.
+    pub fn insert(&mut self, rule: RuleIndex) {
+        let word = usize::from(rule.0 >> 6);
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (rule.0 & 63);
+    }
+
+    /// Puts every rule of another set of the same scanner in this one.
+    pub fn union(&mut self, other: &RuleMask) {
+        if other.words.len() > self.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, bits) in self.words.iter_mut().zip(&other.words) {
+            *word |= bits;
+        }
+    }
+
+    /// Has the set no rule?
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The rules of the set, in order.
+    pub fn iter(&self) -> impl Iterator<Item = RuleIndex> + '_ {
+        self.words.iter().enumerate().flat_map(|(word, bits)| {
+            let bit = move |bit: &u16| bits >> bit & 1 != 0;
+            (0..64_u16)
+                .filter(bit)
+                .map(move |bit| RuleIndex((word as u16) << 6 | bit))
+        })
+    }
+}
+
+// === impl RuleError ===
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule `{}`: {}", self.rule, self.reason)
+    }
+}
+
+impl std::error::Error for RuleError {}

@@ -1,0 +1,153 @@
+//! The lane that reports: every rule on its own, no rule in another's way.
+//!
+//! A rule's matches do not overlap each other, so a rule has at most one candidate alive. When a
+//! candidate fails in a later piece than it began, the rule alone is tried again over the starts
+//! that it kept waiting. Nothing is held back for this lane; the text that it may need again is
+//! kept at hand after it was sent.
+
+use super::candidate::{Candidate, Outcome};
+use super::view::View;
+use super::{Match, RuleIndex, RuleMask, Scanner};
+
+/// The state of the reporting lane of one channel.
+#[derive(Debug, Default)]
+pub(crate) struct Watcher {
+    /// How far the text has been read.
+    read: usize,
+    live: Vec<Candidate>,
+    /// Rules whose last match reaches past where they could start next, and how far.
+    busy: Vec<(u16, usize)>,
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Reads the view's new text and reports what is decided by it. In a view that is the whole
+    /// text, matches come in order of their start, then of their rule.
+    pub(crate) fn advance(
+        &mut self,
+        scanner: &Scanner,
+        watch: &RuleMask,
+        view: &View<'_>,
+        on_match: &mut dyn FnMut(Match),
+    ) {
+        self.resume(scanner, view, on_match);
+        let mut from = self.read;
+        while let Some((at, rules)) = scanner.starts.next(view, from) {
+            for rule in rules {
+                if watch.contains(RuleIndex(*rule)) && self.is_free(*rule, at) {
+                    self.begin(scanner, *rule, view, at, on_match);
+                }
+            }
+            from = at + 1;
+        }
+        self.read = view.end();
+        self.busy.retain(|(_, until)| *until > view.end());
+    }
+
+    /// From where on the text must stay at hand.
+    pub(crate) fn needs_from(&self) -> usize {
+        let starts = self.live.iter().filter(|c| c.needs_text()).map(|c| c.start);
+        starts.fold(self.read, usize::min)
+    }
+
+    fn is_free(&self, rule: u16, at: usize) -> bool {
+        !self.live.iter().any(|candidate| candidate.rule == rule)
+            && !self
+                .busy
+                .iter()
+                .any(|(busy, until)| *busy == rule && *until > at)
+    }
+
+    /// Tries a rule at one start; where it may start next, or nothing while it is alive.
+    fn begin(
+        &mut self,
+        scanner: &Scanner,
+        rule: u16,
+        view: &View<'_>,
+        at: usize,
+        on_match: &mut dyn FnMut(Match),
+    ) -> Option<usize> {
+        match scanner.begin(rule, view, at) {
+            Some((candidate, Outcome::Alive)) => {
+                self.live.push(candidate);
+                None
+            }
+            Some((_, Outcome::Matched { end, .. })) => {
+                on_match(Match {
+                    rule: RuleIndex(rule),
+                    start: at,
+                    end,
+                });
+                self.occupy(rule, end);
+                Some(end)
+            }
+            Some((_, Outcome::Failed)) | None => Some(at + 1),
+        }
+    }
+
+    fn occupy(&mut self, rule: u16, until: usize) {
+        match self.busy.iter_mut().find(|(busy, _)| *busy == rule) {
+            Some((_, busy_until)) => *busy_until = until,
+            None => self.busy.push((rule, until)),
+        }
+    }
+
+    /// Goes on with the candidates that were alive when the last view ended.
+    fn resume(&mut self, scanner: &Scanner, view: &View<'_>, on_match: &mut dyn FnMut(Match)) {
+        let mut index = 0;
+        let mut count = self.live.len();
+        while index < count {
+            let mut candidate = self.live[index];
+            let compiled = &scanner.compiled[usize::from(candidate.rule)];
+            let outcome = candidate.resume(compiled, view, self.read);
+            if outcome == Outcome::Alive {
+                self.live[index] = candidate;
+                index += 1;
+                continue;
+            }
+            // Candidates that `retry` adds have read this view already: they go behind `count`.
+            self.live.remove(index);
+            count -= 1;
+            let mut next = candidate.start + 1;
+            if let Outcome::Matched { end, .. } = outcome {
+                let rule = RuleIndex(candidate.rule);
+                on_match(Match {
+                    rule,
+                    start: candidate.start,
+                    end,
+                });
+                self.occupy(candidate.rule, end);
+                next = end;
+            }
+            self.retry(scanner, candidate.rule, view, next, on_match);
+        }
+    }
+
+    /// Tries one rule over the starts that a candidate of an earlier view kept waiting.
+    fn retry(
+        &mut self,
+        scanner: &Scanner,
+        rule: u16,
+        view: &View<'_>,
+        from: usize,
+        on_match: &mut dyn FnMut(Match),
+    ) {
+        let mut from = from;
+        while from < self.read {
+            let Some((at, rules)) = scanner.starts.next(view, from) else {
+                return;
+            };
+            if at >= self.read {
+                return;
+            }
+            from = at + 1;
+            if rules.contains(&rule) {
+                match self.begin(scanner, rule, view, at, on_match) {
+                    Some(next) => from = next,
+                    None => return,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The definition of a match, executed naively. See `scan` for the words.
+
+// Each test binary that shares this file uses its own part of it.
+#![allow(dead_code)]
+
+use penstock_policies::mask::MaskKey;
+use penstock_policies::rule::{Context, Pack, Rule, shipped};
+use penstock_policies::scan::{Match, RuleIndex, Scanner};
+use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
+use regex_automata::{Anchored, Input, MatchKind};
+
+/// Tries every rule at every start.
+pub(crate) struct Oracle {
+    rules: Vec<Naive>,
+}
+
+struct Naive {
+    rule: Rule,
+    regex: PikeVM,
+    after: Option<PikeVM>,
+    region_end: Option<PikeVM>,
+}
+
+/// Rewrites the rule dialect for a Unicode engine by plain substitution: enough for expressions
+/// that have no escaped backslash before one of these letters.
+fn pike(pattern: &str) -> PikeVM {
+    let ascii = pattern
+        .replace(r"\b", r"(?-u:\b)")
+        .replace(r"\d", "[0-9]")
+        .replace(r"\w", "[0-9A-Za-z_]")
+        .replace(r"\s", r"[\t\n\x0B\x0C\r ]");
+    PikeVM::builder()
+        .configure(PikeVM::config().match_kind(MatchKind::All))
+        .build(&ascii)
+        .unwrap_or_else(|error| panic!("{pattern}: {error}"))
+}
+
+impl Oracle {
+    pub(crate) fn new(rules: &[Rule]) -> Oracle {
+        let naive = |rule: &Rule| Naive {
+            rule: rule.clone(),
+            regex: pike(rule.regex()),
+            after: rule.after().map(pike),
+            region_end: rule.region().map(|(end, _)| pike(end)),
+        };
+        Oracle {
+            rules: rules.iter().map(naive).collect(),
+        }
+    }
+
+    /// Leftmost, longest, rule order.
+    pub(crate) fn find(&self, text: &str) -> Vec<Match> {
+        self.walk(text, &(0..self.rules.len()).collect::<Vec<_>>())
+    }
+
+    /// Every rule on its own.
+    pub(crate) fn find_each(&self, text: &str) -> Vec<Match> {
+        (0..self.rules.len())
+            .flat_map(|index| self.walk(text, &[index]))
+            .collect()
+    }
+
+    fn walk(&self, text: &str, rules: &[usize]) -> Vec<Match> {
+        let mut caches: Vec<Cache> = rules
+            .iter()
+            .map(|index| self.rules[*index].regex.create_cache())
+            .collect();
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let mut best: Option<Match> = None;
+            for (index, cache) in rules.iter().zip(&mut caches) {
+                if let Some(end) = self.rules[*index].match_at(cache, text, at)
+                    && best.is_none_or(|best| end > best.end)
+                {
+                    best = Some(Match {
+                        rule: RuleIndex(*index as u16),
+                        start: at,
+                        end,
+                    });
+                }
+            }
+            match best {
+                Some(best) => {
+                    found.push(best);
+                    at = best.end;
+                }
+                None => at = text.ceil_char_boundary(at + 1),
+            }
+        }
+        found
+    }
+
+    /// What a match is replaced with.
+    pub(crate) fn replacement(&self, m: &Match, text: &str, key: &MaskKey) -> String {
+        let rule = &self.rules[usize::from(m.rule.0)].rule;
+        let whole = rule.region().is_none();
+        rule.replacement(whole.then_some(&text[m.start..m.end]), key)
+    }
+}
+
+impl Naive {
+    /// The end of this rule's match at `at`, when it has a valid one.
+    fn match_at(&self, cache: &mut Cache, text: &str, at: usize) -> Option<usize> {
+        if let Some(after) = &self.after
+            && !ends_at(after, text, at)
+        {
+            return None;
+        }
+        if let Some(context) = self.rule.context()
+            && !has_context(context, text, at)
+        {
+            return None;
+        }
+        let input = Input::new(text).range(at..).anchored(Anchored::Yes);
+        let mut slots = [None, None];
+        self.regex.search_slots(cache, &input, &mut slots)?;
+        let end = slots[1].map(|slot| slot.get())?;
+        if end == at || !self.rule.accepts(&text[at..end]) {
+            return None;
+        }
+        let (Some(marker), Some((_, max))) = (&self.region_end, self.rule.region()) else {
+            return Some(end);
+        };
+        let cap = text.floor_char_boundary(at + max);
+        let mut cache = marker.create_cache();
+        let mut closes = |close: &usize| {
+            text.is_char_boundary(*close)
+                && marker.is_match(&mut cache, Input::new(text).range(end..*close))
+        };
+        Some((end..=cap).find(|close| closes(close)).unwrap_or(cap))
+    }
+}
+
+/// Does some match of `after` end exactly at `at`?
+fn ends_at(after: &PikeVM, text: &str, at: usize) -> bool {
+    let mut cache = after.create_cache();
+    (0..at)
+        .filter(|start| text.is_char_boundary(*start))
+        .any(|start| {
+            // The span's end cuts the search, the text beyond it still decides boundaries.
+            let input = Input::new(text).range(start..at).anchored(Anchored::Yes);
+            let mut slots = [None, None];
+            after.search_slots(&mut cache, &input, &mut slots).is_some()
+                && slots[1].is_some_and(|end| end.get() == at)
+        })
+}
+
+fn has_context(context: &Context, text: &str, at: usize) -> bool {
+    let from = at.saturating_sub(context.within);
+    let lower = text.as_bytes()[..at].to_ascii_lowercase();
+    let letter = |index: usize| lower.get(index).is_some_and(u8::is_ascii_alphanumeric);
+    (from..at).any(|start| {
+        context.words.iter().any(|word| {
+            lower[start..].starts_with(word.as_bytes())
+                && (start == 0 || !letter(start - 1))
+                && !letter(start + word.len())
+        })
+    })
+}
+
+/// Rules from the bodies of TOML tables, with the fields filled in that do not matter here; keys
+/// of a body are separated by spaces in the style `key = 'value' key = 2`.
+pub(crate) fn pack(bodies: &[&str]) -> Vec<Rule> {
+    let mut toml = String::new();
+    for (index, body) in bodies.iter().enumerate() {
+        let mut lines = (*body).to_owned();
+        for name in [
+            "max_len", "validate", "replace", "entropy", "after", "context", "region", "keywords",
+        ] {
+            lines = lines.replace(&format!(" {name} ="), &format!("\n{name} ="));
+        }
+        toml.push_str(&format!(
+            "[[rule]]\nid = \"r{index}\"\ndescription = \"test\"\n{lines}\nmatches = [\"\"]\n\
+             misses = [\"\"]\n"
+        ));
+    }
+    match Pack::parse("test", &toml) {
+        Ok(pack) => pack.rules,
+        Err(errors) => {
+            panic!(
+                "{}",
+                errors.iter().map(|e| format!("{e}\n")).collect::<String>()
+            )
+        }
+    }
+}
+
+pub(crate) fn compile(rules: Vec<Rule>) -> Scanner {
+    Scanner::compile(rules).unwrap_or_else(|errors| {
+        panic!(
+            "{}",
+            errors.iter().map(|e| format!("{e}\n")).collect::<String>()
+        )
+    })
+}
+
+pub(crate) fn shipped_rules() -> Vec<Rule> {
+    let parse = |(name, toml): &(&str, &str)| Pack::parse(name, toml).expect("is shipped").rules;
+    shipped().iter().flat_map(parse).collect()
+}
+
+/// An example inside a sentence.
+pub(crate) fn prose(example: &str) -> String {
+    format!("As they said, {example}, and that was all.")
+}

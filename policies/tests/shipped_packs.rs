@@ -1,0 +1,123 @@
+//! The shipped packs: they load, their examples hold, and they keep what the packs promise.
+
+use std::collections::HashSet;
+
+use penstock_policies::mask::{MaskKey, Plan, mask_text};
+use penstock_policies::rule::{Pack, Rule, shipped};
+use penstock_policies::scan::Scanner;
+
+/// The fewest rules that are shipped.
+const RULES_MIN: usize = 45;
+
+fn rules(packs: &[&str]) -> Vec<Rule> {
+    shipped()
+        .iter()
+        .filter(|(name, _)| packs.is_empty() || packs.contains(name))
+        .flat_map(|(name, toml)| match Pack::parse(name, toml) {
+            Ok(pack) => pack.rules,
+            Err(errors) => {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                panic!("{}", lines.join("\n"));
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_pack_loads_and_together_they_compile() {
+    let rules = rules(&[]);
+    assert!(rules.len() >= RULES_MIN, "{} rules", rules.len());
+    let ids: HashSet<&str> = rules.iter().map(Rule::id).collect();
+    assert_eq!(ids.len(), rules.len(), "ids are unique over all packs");
+    Scanner::compile(rules).expect("the shipped packs compile as one set");
+}
+
+#[test]
+fn every_example_holds() {
+    let failures: Vec<String> = rules(&[])
+        .iter()
+        .flat_map(Rule::check_examples)
+        .map(|f| f.to_string())
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// An example goes through the whole set too: no other rule may keep it from being masked.
+#[test]
+fn every_matching_example_is_masked_by_its_whole_pack() {
+    let key = MaskKey::new([1; 32]);
+    for (name, _) in shipped() {
+        let scanner = Scanner::compile(rules(&[name])).expect("compiles");
+        let plan = Plan {
+            mask: scanner.all(),
+            watch: scanner.none(),
+        };
+        for rule in scanner.rules() {
+            for example in rule.matches() {
+                let masked = mask_text(&scanner, &plan, &key, example, &mut |_| {});
+                assert!(
+                    masked.is_some_and(|m| m != *example),
+                    "{}: {example:?}",
+                    rule.id()
+                );
+            }
+        }
+    }
+}
+
+/// What masks the arguments of a tool call must leave them JSON: no rule of these packs reads a
+/// quote or a backslash, and no replacement writes one.
+#[test]
+fn masking_leaves_json_valid() {
+    let key = MaskKey::new([1; 32]);
+    let scanner = Scanner::compile(rules(&["secrets", "personal", "customer"])).expect("compiles");
+    let plan = Plan {
+        mask: scanner.all(),
+        watch: scanner.none(),
+    };
+    // A region that is never closed takes all that follows, the closing quote too: skip its example.
+    let closed = |example: &&String| !example.ends_with("cut off");
+    for rule in scanner.rules() {
+        for example in rule.matches().iter().filter(closed) {
+            for json in [
+                serde_json::json!({ "text": example, "n": 1 }).to_string(),
+                serde_json::json!({ "text": format!("x {example}"), "password": "hunter22" })
+                    .to_string(),
+            ] {
+                let masked = mask_text(&scanner, &plan, &key, &json, &mut |_| {});
+                let masked = masked.unwrap_or(json);
+                let parsed = serde_json::from_str::<serde_json::Value>(&masked);
+                assert!(parsed.is_ok(), "{}: {masked}", rule.id());
+            }
+        }
+    }
+}
+
+/// Text that has nothing to hide goes through the value packs untouched.
+#[test]
+fn ordinary_text_is_left_alone() {
+    let scanner = Scanner::compile(rules(&["secrets", "personal", "customer"])).expect("compiles");
+    let all = scanner.all();
+    for text in ORDINARY {
+        let found = scanner.find(&all, text);
+        let told: Vec<_> = found
+            .iter()
+            .map(|m| (scanner.rule(m.rule).id(), &text[m.start..m.end]))
+            .collect();
+        assert!(told.is_empty(), "{told:?} in {text:?}");
+    }
+}
+
+const ORDINARY: &[&str] = &[
+    "The key to a good password is length: choose four words that do not belong together.",
+    "Set max_tokens: 4096 and temperature=0.7, then call client.chat.completions.create().",
+    "In 2024, 1 234 567 people visited; 12.5 % more than in 2023-05-17 10:45:00.",
+    "commit 9fceb02d0ae598e95dc970b74767f19372d61af8 fixes #1234 in v1.2.3.4",
+    "uuid 123e4567-e89b-12d3-a456-426614174000, sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b\
+     934ca495991b7852b855",
+    "https://example.com:8443/path?page=2&sort=asc#top or http://[::1]:8080/",
+    "fn main() { let token = lexer.next_token(); println!(\"{token:?}\"); }",
+    "password: required, at least 12 characters. Secret: none.",
+    "Größe und Maß: 30 €, 語言模型, Ελληνικά, русский текст.",
+    "The bearer of this ticket may enter; do so before 10 a.m.",
+];
