@@ -1,0 +1,357 @@
+//! `gateway.toml`: listeners, cores, issuers, upstream, recorder, bounds.
+//!
+//! Decoded strictly: an unknown key is an error with file, line and a suggestion. What is read
+//! here is the shape; [`Config::load`] also checks what can be checked without starting
+//! (files that exist, addresses that parse, values in range), so that a gateway that starts
+//! does not discover a typing error on its first request.
+
+mod cores;
+mod limits;
+mod strict;
+mod units;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use cores::{CorePlan, Topology};
+pub use limits::Limits;
+pub use strict::ConfigError;
+pub use units::{Size, Span};
+
+use crate::identity::IssuerConfig;
+
+/// Everything that `gateway.toml` can say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where callers connect.
+    pub listen: Listen,
+    /// Which cores serve: `"auto"` or a list.
+    #[serde(default)]
+    pub cores: CoreChoice,
+    /// Cores that `auto` never takes: the inference server's own.
+    #[serde(default)]
+    pub exclude_cores: Vec<usize>,
+    /// What may be said, and by whom.
+    pub policy: PolicySection,
+    /// Identity providers whose tokens are accepted.
+    #[serde(default, rename = "issuer")]
+    pub issuers: Vec<IssuerConfig>,
+    /// Identity beyond the issuers.
+    #[serde(default)]
+    pub identity: IdentitySection,
+    /// The model behind the gate.
+    pub upstream: UpstreamSection,
+    /// Where records go.
+    pub recorder: RecorderSection,
+    /// The control listener.
+    #[serde(default)]
+    pub control: ControlSection,
+    /// Bounds, each with a default.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogSection,
+}
+
+/// `[listen]`: at least one of `tcp` and `unix`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// TCP address; port 0 lets the system choose.
+    pub tcp: Option<SocketAddr>,
+    /// Unix socket path.
+    pub unix: Option<PathBuf>,
+    /// TLS on the TCP listener.
+    pub tls: Option<TlsSection>,
+    /// Written once every listener accepts: one line with the bound address.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `[listen.tls]`: PEM files, read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key (PKCS#8, PKCS#1 or SEC1).
+    pub key: PathBuf,
+}
+
+/// Either `"auto"` or a list of core numbers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum CoreChoice {
+    /// Choose from the topology.
+    #[default]
+    Auto,
+    /// Exactly these.
+    Listed(Vec<usize>),
+}
+
+/// `[policy]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySection {
+    /// `false` switches authorization and inspection off: for measurements only.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Folder with `*.toml` and `packs/*.toml`.
+    pub dir: Option<PathBuf>,
+    /// 32 bytes, hexadecimal or raw; without it pseudonyms change with each start.
+    pub pseudonym_key_file: Option<PathBuf>,
+}
+
+/// `[identity]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentitySection {
+    /// Groups of a caller who presents no credential at all. Absent: such a caller is refused.
+    pub anonymous_groups: Option<Vec<String>>,
+    /// Verified tokens remembered per core.
+    pub cache_entries: usize,
+}
+
+/// `[upstream]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSection {
+    /// `host:port` or `unix:/path`.
+    pub address: UpstreamAddress,
+    /// Which routes the engine has: `openai`, `anthropic`, `vllm`.
+    pub profiles: Vec<String>,
+    /// A file whose content is sent upstream as `Authorization: Bearer …`.
+    pub credential_file: Option<PathBuf>,
+}
+
+/// Where the model listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// A literal TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// `[recorder]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecorderSection {
+    /// `false` records nothing: for measurements and first trials; warned about loudly.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// The recorder's Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Data bytes of each core's ring, a power of two.
+    #[serde(default = "default_ring_bytes")]
+    pub ring_bytes: Size,
+    /// What happens to calls while no recorder is connected.
+    #[serde(default)]
+    pub on_loss: OnLoss,
+}
+
+/// What to do with a call that cannot be recorded.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// Answer 503.
+    #[default]
+    Refuse,
+    /// Serve, count, and record the gap once the recorder is back.
+    Serve,
+}
+
+/// `[control]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlSection {
+    /// Unix socket of the control API; absent: no control API.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// `text` or `json`.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or per-module directives.
+    #[serde(default = "default_level")]
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_ring_bytes() -> Size {
+    Size::mib(4)
+}
+
+fn default_level() -> String {
+    "info".to_owned()
+}
+
+/// Smallest ring that still takes the largest frame with room to spare.
+const RING_BYTES_MIN: usize = 512 * 1024;
+/// Largest ring: beyond it a recorder that cannot keep up is better noticed than hidden.
+const RING_BYTES_MAX: usize = 1 << 30;
+
+// === impl Config ===
+
+impl Config {
+    /// Reads and checks `path`. Relative paths in the file are relative to the file's folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::plain(path, format!("cannot be read: {error}")))?;
+        let mut config: Self = strict::parse(path, &text)?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        config.resolve_paths(base);
+        config
+            .validate()
+            .map_err(|reason| ConfigError::plain(path, reason))?;
+        Ok(config)
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        let resolve = |path: &mut PathBuf| {
+            if path.is_relative() {
+                *path = base.join(&*path);
+            }
+        };
+        let optional = [
+            &mut self.listen.unix,
+            &mut self.listen.ready_file,
+            &mut self.policy.dir,
+            &mut self.policy.pseudonym_key_file,
+            &mut self.upstream.credential_file,
+            &mut self.recorder.socket,
+            &mut self.control.socket,
+        ];
+        optional.into_iter().flatten().for_each(resolve);
+        if let Some(tls) = &mut self.listen.tls {
+            resolve(&mut tls.certificate);
+            resolve(&mut tls.key);
+        }
+        if let UpstreamAddress::Unix(path) = &mut self.upstream.address {
+            resolve(path);
+        }
+        for issuer in &mut self.issuers {
+            issuer.resolve_paths(base);
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let say = |reason: &str| Err(reason.to_owned());
+        if self.listen.tcp.is_none() && self.listen.unix.is_none() {
+            return say("[listen] needs `tcp`, `unix`, or both");
+        }
+        if self.listen.tls.is_some() && self.listen.tcp.is_none() {
+            return say("[listen.tls] applies to `tcp`, which is absent");
+        }
+        if self.policy.enabled && self.policy.dir.is_none() {
+            return say("[policy] needs `dir`: the folder with the policy files");
+        }
+        if self.recorder.enabled && self.recorder.socket.is_none() {
+            return say("[recorder] needs `socket`; to record nothing say `enabled = false`");
+        }
+        let ring = self.recorder.ring_bytes.0;
+        if !ring.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring) {
+            return say("[recorder] `ring_bytes` must be a power of two from 512KiB to 1GiB");
+        }
+        if self.issuers.is_empty() && self.identity.anonymous_groups.is_none() {
+            return say(
+                "nobody could call: add an [[issuer]], or for a first trial \
+                 `anonymous_groups` in [identity]",
+            );
+        }
+        if self.identity.cache_entries == 0 {
+            return say("[identity] `cache_entries` must be at least 1");
+        }
+        for issuer in &self.issuers {
+            issuer.validate()?;
+        }
+        self.limits.validate()
+    }
+}
+
+// === impl CoreChoice ===
+
+impl<'de> Deserialize<'de> for CoreChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Word(String),
+            List(Vec<usize>),
+        }
+        match Raw::deserialize(deserializer) {
+            Ok(Raw::Word(word)) if word == "auto" => Ok(Self::Auto),
+            Ok(Raw::List(list)) if !list.is_empty() => Ok(Self::Listed(list)),
+            _ => Err(serde::de::Error::custom(
+                "must be \"auto\" or a list like [2, 3]",
+            )),
+        }
+    }
+}
+
+// === impl UpstreamAddress ===
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        // `localhost` is resolved here, once: the data path never waits for a name service.
+        let literal = text.replacen("localhost:", "127.0.0.1:", 1);
+        literal.parse().map(Self::Tcp).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "`{text}` is not an address: write \"127.0.0.1:8000\" or \"unix:/path\" \
+                 (the gateway stands on the model's own node, so no name is resolved)"
+            ))
+        })
+    }
+}
+
+impl Default for IdentitySection {
+    fn default() -> Self {
+        Self {
+            anonymous_groups: None,
+            cache_entries: 4096,
+        }
+    }
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: default_level(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The control thread: everything that is not the data path, on the housekeeping core, on tokio.
+//!
+//! Keys are kept fresh, rings are handed to the recorder and its absence noticed, TLS files are
+//! read again when they change, signals end the process gracefully, and a small API on a Unix
+//! socket says how the gateway is doing. Cores see the results as snapshots and flags; none of
+//! them ever waits for this thread.
+
+mod api;
+mod certificates;
+mod recorder;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::TlsSection;
+use crate::exchange::Node;
+use crate::identity::{self, IdentityShared};
+use crate::telemetry::Counters;
+
+pub use api::Facts;
+pub use recorder::RingOffer;
+
+/// What the control thread looks after.
+pub struct Control {
+    /// Issuers and their keys.
+    pub identity: Arc<IdentityShared>,
+    /// Rings to hand over, and the flag that says whether somebody has them.
+    pub rings: Option<RingOffer>,
+    /// True while a recorder is connected.
+    pub recorder_alive: Arc<AtomicBool>,
+    /// TLS files and the snapshot made of them.
+    pub tls: Option<(TlsSection, Arc<ArcSwapOption<ServerConfig>>)>,
+    /// Where the API listens.
+    pub socket: Option<PathBuf>,
+    /// What the API tells that does not change.
+    pub facts: Facts,
+    /// Policy in force and limits.
+    pub node: Arc<Node>,
+    /// Counters of all cores.
+    pub counters: Counters,
+    /// Set once, when the process should stop.
+    pub stop: watch::Sender<bool>,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Fetches keys and hands the rings over, before the first connection is accepted. What fails
+    /// is tried again for as long as the gateway runs; until then its callers get a 503.
+    pub async fn prepare(&mut self) {
+        identity::load_initial(&self.identity).await;
+        if let Some(rings) = &mut self.rings {
+            rings.connect_first(&self.recorder_alive).await;
+        }
+    }
+
+    /// Runs until the process is told to stop, by a signal.
+    pub async fn run(self) -> std::io::Result<()> {
+        let started = Instant::now();
+        tokio::spawn(identity::run_refresher(self.identity.clone()));
+        if let Some(rings) = self.rings {
+            tokio::spawn(rings.keep(self.recorder_alive.clone()));
+        }
+        if let Some((section, snapshot)) = self.tls {
+            tokio::spawn(certificates::keep(section, snapshot));
+        }
+        if let Some(socket) = self.socket {
+            let status = api::Status {
+                facts: self.facts,
+                started,
+                identity: self.identity,
+                node: self.node,
+                counters: self.counters,
+                recorder_alive: self.recorder_alive,
+            };
+            api::serve(socket, status).await?;
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("{name}: no new connections; running calls may end");
+        // No receiver is left only when every core has ended already.
+        let _ = self.stop.send(true);
+        Ok(())
+    }
+}

@@ -1,0 +1,271 @@
+//! First phase: who is calling, and may they do this at all? Decided on the head alone, so that a
+//! caller who may not is answered before the body is read.
+
+use std::rc::Rc;
+
+use penstock_policies::{Dialect, PolicySet, RequestBody, Route, Scope};
+use penstock_recorder::frame::Outcome;
+
+use super::answer::Answer;
+use super::context::{Core, Peer, unix_ns};
+use super::{Call, heads};
+use crate::http1::{Framing, RequestHead};
+use crate::identity::{AuthError, Credential, Principal, PrincipalKind, RefreshWait};
+use crate::tap::{Open, Record};
+
+/// A call that may go on to its body.
+pub struct Admitted {
+    pub(super) call: Call,
+    pub(super) route: Route,
+    pub(super) policy: std::sync::Arc<PolicySet>,
+    pub(super) scope: Scope,
+    pub(super) principal: Rc<Principal>,
+    pub(super) peer: Peer,
+    /// Under TLS?
+    pub(super) secure: bool,
+    /// Largest body that this call may have.
+    pub body_max: usize,
+}
+
+/// A call that ends here.
+pub struct Refused {
+    /// What the client gets.
+    pub answer: Answer,
+    /// Fresh keys might change the answer: wait for them, bounded, and admit once more.
+    pub refresh: Option<RefreshWait>,
+}
+
+/// Decides on a request's head. `last_try` is false when the caller can wait for fresh keys and
+/// come back; then a refusal for want of a key leaves no record.
+pub fn admit(
+    core: &Rc<Core>,
+    head: &RequestHead,
+    peer: Peer,
+    secure: bool,
+    last_try: bool,
+) -> Result<Admitted, Refused> {
+    let now = unix_ns();
+    let session = core.session(now);
+    let route = core
+        .node
+        .profiles
+        .resolve(head.method.as_str(), head.path());
+    let dialect = route.map_or_else(|| heads::dialect_of(head), |route| route.dialect);
+    core.counters.requests.bump();
+    let mut call = Call {
+        core: core.clone(),
+        id: session.to_string(),
+        dialect,
+        record: Record::new(session, now),
+        model: None,
+        status: 0,
+        ended: false,
+    };
+    let policy = core.node.policy.load_full();
+    match decide(&mut call, head, peer, route, &policy, now, last_try) {
+        Ok((route, scope, principal)) => {
+            let body_max = core.node.limits.body.0;
+            Ok(Admitted {
+                call,
+                route,
+                policy,
+                scope,
+                principal,
+                peer,
+                secure,
+                body_max,
+            })
+        }
+        Err(Refused { answer, refresh }) => {
+            core.counters.refused.bump();
+            if refresh.is_some() && !last_try {
+                call.ended = true;
+                return Err(Refused { answer, refresh });
+            }
+            let answer = call.refuse(answer, Outcome::Refused);
+            Err(Refused {
+                answer,
+                refresh: None,
+            })
+        }
+    }
+}
+
+fn decide(
+    call: &mut Call,
+    head: &RequestHead,
+    peer: Peer,
+    route: Option<Route>,
+    policy: &std::sync::Arc<PolicySet>,
+    now: u64,
+    last_try: bool,
+) -> Result<(Route, Scope, Rc<Principal>), Refused> {
+    let core = call.core.clone();
+    if !core.tap.admits() {
+        return Err(Answer::new(
+            503,
+            "recorder_unavailable",
+            "Calls are recorded here, and the recorder cannot be reached. Try again later.",
+        )
+        .into());
+    }
+    let authenticated = authenticate(&core, head, now / 1_000_000_000).map_err(|error| {
+        let answer = Answer::from(&error);
+        Refused {
+            answer,
+            refresh: error.refresh,
+        }
+    });
+    let principal = match authenticated {
+        Ok(principal) => principal,
+        Err(refused) => {
+            core.counters.unauthenticated.bump();
+            if last_try || refused.refresh.is_none() {
+                open_record(call, head, peer, route, policy, None);
+            }
+            return Err(refused);
+        }
+    };
+    open_record(call, head, peer, route, policy, Some(&principal));
+    call.record
+        .control("authenticate", principal.kind == PrincipalKind::Oidc);
+    let scope = core.scope(policy, &principal);
+    call.record.control("authorize", !scope.is_everything());
+    let Some(route) = route else {
+        core.counters.forbidden.bump();
+        return Err(Answer::new(
+            403,
+            "route_not_permitted",
+            "This method and path are not permitted here.",
+        )
+        .into());
+    };
+    if let Err(denied) = scope.may_operate(route.operation) {
+        core.counters.forbidden.bump();
+        return Err(Answer::from(denied).into());
+    }
+    check_body_head(head, route, core.node.limits.body.0)?;
+    Ok((route, scope, principal))
+}
+
+/// Identifies the caller by `Authorization`, or by the `x-api-key` of Anthropic's SDKs.
+fn authenticate(
+    core: &Core,
+    head: &RequestHead,
+    now_unix: u64,
+) -> Result<Rc<Principal>, AuthError> {
+    let fields = &head.fields;
+    let credential =
+        Credential::choose(fields.values("authorization"), fields.values("x-api-key"))?;
+    core.authenticator
+        .borrow_mut()
+        .authenticate_credential(credential, now_unix)
+}
+
+/// What the head says of the body, before any of it is read.
+fn check_body_head(head: &RequestHead, route: Route, body_max: usize) -> Result<(), Refused> {
+    if let Framing::Length(length) = head.framing {
+        if length > body_max as u64 {
+            return Err(too_large(body_max).into());
+        }
+    }
+    let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
+    if !has_body {
+        return Ok(());
+    }
+    if route.body == RequestBody::None {
+        let answer = Answer::new(
+            400,
+            "body_not_expected",
+            "This route takes no request body.",
+        );
+        return Err(answer.into());
+    }
+    match head.fields.get("content-type").map(heads::media_type) {
+        Some(Some(media)) if heads::is_json(&media) => Ok(()),
+        _ => Err(Answer::new(
+            415,
+            "unsupported_media_type",
+            "This route takes application/json, in UTF-8. Set the content-type field accordingly.",
+        )
+        .into()),
+    }
+}
+
+/// The answer to a body over its bound.
+pub(super) fn too_large(body_max: usize) -> Answer {
+    Answer::new(
+        413,
+        "request_too_large",
+        format!("The request body is larger than {body_max} bytes, the most that is taken here."),
+    )
+}
+
+fn open_record(
+    call: &mut Call,
+    head: &RequestHead,
+    peer: Peer,
+    route: Option<Route>,
+    policy: &PolicySet,
+    principal: Option<&Principal>,
+) {
+    let core = call.core.clone();
+    if !core.tap.enabled() {
+        return;
+    }
+    let mut open = Open {
+        client: peer.to_string(),
+        user_agent: heads::text(head.fields.get("user-agent")),
+        method: head.method.as_str().to_owned(),
+        path: head.path().to_owned(),
+        policy_version: policy.version().to_owned(),
+        gateway: core.node.name.clone(),
+        core: core.number,
+        ..Open::default()
+    };
+    if let Some(principal) = principal {
+        open.issuer = principal.issuer.clone();
+        open.subject = principal.subject.clone();
+        open.groups = principal.groups.clone();
+        open.token_id = principal.token_id.clone();
+    }
+    if let Some(route) = route {
+        open.route = route.name.to_owned();
+        open.operation = route.operation.as_str().to_owned();
+    }
+    open.dialect = match call.dialect {
+        Dialect::OpenAi => "openai",
+        Dialect::Anthropic => "anthropic",
+    }
+    .to_owned();
+    call.record.open(&core.tap, open);
+}
+
+impl From<Answer> for Refused {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            refresh: None,
+        }
+    }
+}
+
+impl Admitted {
+    /// The body turned out to be larger than it may be.
+    pub fn too_large(mut self) -> Answer {
+        self.call.core.counters.refused.bump();
+        let answer = too_large(self.body_max).closing();
+        self.call.refuse(answer, Outcome::Refused)
+    }
+
+    /// The body did not come, came too slowly, or is malformed.
+    pub fn refuse(mut self, answer: Answer) -> Answer {
+        self.call.core.counters.refused.bump();
+        self.call.refuse(answer.closing(), Outcome::Refused)
+    }
+
+    /// True when a body is worth asking for (`Expect: 100-continue`).
+    pub fn takes_body(&self) -> bool {
+        self.route.body != RequestBody::None
+    }
+}

@@ -1,0 +1,151 @@
+//! What all exchanges of one core share: permissions, keys, the tap, counters.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use penstock_policies::{PolicySet, Profiles, Scope, Scratch};
+use penstock_recorder::frame::SessionId;
+
+use crate::config::Limits;
+use crate::identity::{Authenticator, Principal};
+use crate::tap::Tap;
+use crate::telemetry::CoreCounters;
+use crate::upstream::Credential;
+
+/// What is the same on all cores; read-only but for the policy, which is swapped whole.
+pub struct Node {
+    /// This node's name in records.
+    pub name: String,
+    /// Every bound.
+    pub limits: Limits,
+    /// Which routes the engine has.
+    pub profiles: Profiles,
+    /// The policy in force.
+    pub policy: ArcSwap<PolicySet>,
+    /// Presented to the model in the caller's stead.
+    pub credential: Option<Credential>,
+    /// `Host` of upstream requests.
+    pub upstream_host: String,
+}
+
+/// One core's own.
+pub struct Core {
+    /// Shared with the other cores.
+    pub node: Arc<Node>,
+    /// The core's number.
+    pub number: u32,
+    /// Verifies credentials.
+    pub authenticator: RefCell<Authenticator>,
+    /// The way to the recorder.
+    pub tap: Tap,
+    /// This core's counters.
+    pub counters: Arc<CoreCounters>,
+    pub(super) scratch: RefCell<Scratch>,
+    ids: RefCell<Ids>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A process on this node, through the Unix socket.
+    Unix,
+}
+
+/// A caller's scope under one policy, kept with the verified token that it was computed for.
+struct Scoped {
+    policy: Arc<PolicySet>,
+    scope: Scope,
+}
+
+/// Session ids: time and random bits, drawn many at once.
+struct Ids {
+    pool: [u8; 640],
+    used: usize,
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn unix_ns() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+// === impl Core ===
+
+impl Core {
+    /// A core with nothing remembered.
+    pub fn new(
+        node: Arc<Node>,
+        number: u32,
+        authenticator: Authenticator,
+        tap: Tap,
+        counters: Arc<CoreCounters>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            node,
+            number,
+            authenticator: RefCell::new(authenticator),
+            tap,
+            counters,
+            scratch: RefCell::new(Scratch::default()),
+            ids: RefCell::new(Ids {
+                pool: [0; 640],
+                used: 640,
+            }),
+        })
+    }
+
+    /// What this caller may do under `policy`; computed once per verified token and policy.
+    pub(super) fn scope(&self, policy: &Arc<PolicySet>, principal: &Principal) -> Scope {
+        if let Some(known) = principal.derived::<Scoped>() {
+            if Arc::ptr_eq(&known.policy, policy) {
+                return known.scope.clone();
+            }
+        }
+        let scope = policy.scope(&principal.groups);
+        principal.set_derived(Rc::new(Scoped {
+            policy: policy.clone(),
+            scope: scope.clone(),
+        }));
+        scope
+    }
+
+    /// A new session id.
+    pub(super) fn session(&self, now_unix_ns: u64) -> SessionId {
+        SessionId::v7(now_unix_ns / 1_000_000, self.ids.borrow_mut().draw())
+    }
+}
+
+// === impl Ids ===
+
+impl Ids {
+    fn draw(&mut self) -> [u8; 10] {
+        if self.used + 10 > self.pool.len() {
+            // Ids must not collide, nor be guessed from one another; without random numbers
+            // nothing here is safe, TLS and token caches included.
+            aws_lc_rs::rand::fill(&mut self.pool).expect("the system's random numbers fail");
+            self.used = 0;
+        }
+        let mut drawn = [0; 10];
+        drawn.copy_from_slice(&self.pool[self.used..self.used + 10]);
+        self.used += 10;
+        drawn
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}

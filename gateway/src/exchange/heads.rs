@@ -1,0 +1,226 @@
+//! Heads in and out: which fields of a request mean something to us, which go on to the model,
+//! and which of the model's go back to the client.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use penstock_policies::Dialect;
+
+use super::context::Peer;
+use crate::http1::{FieldError, Framing, RequestHead, RequestWriter};
+use crate::identity::Principal;
+
+/// Fields of the client's that never go upstream: credentials, what we compute ourselves, and what
+/// only a gateway may say. Lower case.
+const REQUEST_DROPPED: [&str; 21] = [
+    "accept-encoding",
+    "api-key",
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "proxy-authorization",
+    "remote-user",
+    "true-client-ip",
+    "via",
+    "x-api-key",
+    "x-client-cert",
+    "x-client-ip",
+    "x-goog-api-key",
+    "x-real-ip",
+    "x-remote-user",
+    "x-request-id",
+    "x-user",
+];
+
+/// Prefixes of the same kind.
+const REQUEST_DROPPED_PREFIXES: [&str; 6] = [
+    "x-forwarded-",
+    "x-penstock-",
+    "x-auth-",
+    "x-authenticated-",
+    "x-remote-",
+    "x-ssl-",
+];
+
+/// Fields of the model's that do not go to the client: what we compute ourselves, and cookies,
+/// which a model behind a gateway has no business to set.
+const RESPONSE_DROPPED: [&str; 6] = [
+    "content-length",
+    "content-encoding",
+    "x-request-id",
+    "set-cookie",
+    "server",
+    "alt-svc",
+];
+
+/// The format of errors when the route is not known: Anthropic clients say their version.
+pub(super) fn dialect_of(head: &RequestHead) -> Dialect {
+    let anthropic =
+        head.path().starts_with("/v1/messages") || head.fields.get("anthropic-version").is_some();
+    if anthropic {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAi
+    }
+}
+
+/// A field's value as text, where it is text.
+pub(super) fn text(value: Option<&[u8]>) -> Option<String> {
+    value
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .map(str::to_owned)
+}
+
+/// `type/subtype` of a content-type value, lower case, without parameters; `None` when it has a
+/// charset other than UTF-8 or is not a media type at all.
+pub(super) fn media_type(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?.to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().filter(|media| media.contains('/'))?.to_owned();
+    for parameter in parts {
+        if let Some(charset) = parameter.strip_prefix("charset=") {
+            if !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii") {
+                return None;
+            }
+        }
+    }
+    Some(media)
+}
+
+/// `application/json` and its kin.
+pub(super) fn is_json(media: &str) -> bool {
+    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+/// What the upstream's head is made of.
+pub(super) struct UpstreamHead<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) host: &'a str,
+    pub(super) peer: Peer,
+    pub(super) secure: bool,
+    pub(super) principal: &'a Principal,
+    pub(super) credential: Option<&'a str>,
+    pub(super) request_id: &'a str,
+    pub(super) body_bytes: u64,
+}
+
+impl UpstreamHead<'_> {
+    /// Appends the head, written anew from what was understood of the client's. An error says that
+    /// a value of ours cannot stand in a head, which the checks on configuration and tokens
+    /// exclude; the caller refuses the request all the same.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldError> {
+        let head = self.head;
+        let mut writer = RequestWriter::new(out, head.method, head.target(), self.host)?;
+        writer.copy(&head.fields, |name| !is_dropped(name));
+        if let Some(credential) = self.credential {
+            writer.field("authorization", credential.as_bytes())?;
+        }
+        let client = match self.peer {
+            Peer::Tcp(address) => address.ip().to_string(),
+            Peer::Unix => "unix".to_owned(),
+        };
+        writer.field("x-forwarded-for", client.as_bytes())?;
+        writer.field(
+            "x-forwarded-proto",
+            if self.secure { b"https" } else { b"http" },
+        )?;
+        if !head.host().is_empty() {
+            writer.field("x-forwarded-host", head.host().as_bytes())?;
+        }
+        writer.field("x-request-id", self.request_id.as_bytes())?;
+        if !self.principal.subject.is_empty() {
+            writer.field(
+                "x-penstock-subject",
+                encode(&self.principal.subject).as_bytes(),
+            )?;
+            writer.field(
+                "x-penstock-issuer",
+                encode(&self.principal.issuer).as_bytes(),
+            )?;
+        }
+        writer.finish(match self.body_bytes {
+            0 => Framing::None,
+            length => Framing::Length(length),
+        });
+        Ok(())
+    }
+}
+
+fn is_dropped(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    REQUEST_DROPPED.contains(&lower.as_str())
+        || REQUEST_DROPPED_PREFIXES
+            .iter()
+            .any(|prefix| lower.starts_with(prefix))
+}
+
+/// May this end-to-end field of the model's go to the client?
+pub(super) fn passes_to_client(name: &str) -> bool {
+    !RESPONSE_DROPPED
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Percent-encodes what may not stand in a field value as it is, `%` included.
+fn encode(text: &str) -> Cow<'_, str> {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'%')
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_compared_without_case_and_only_in_utf8() {
+        assert_eq!(
+            media_type(b"Application/JSON").as_deref(),
+            Some("application/json")
+        );
+        assert_eq!(
+            media_type(b"application/json; charset=UTF-8").as_deref(),
+            Some("application/json")
+        );
+        assert_eq!(media_type(b"application/json; charset=utf-16"), None);
+        assert_eq!(media_type(b"json"), None);
+        assert!(is_json("application/vnd.api+json") && !is_json("text/json-ish"));
+    }
+
+    #[test]
+    fn identity_fields_of_the_client_never_pass() {
+        for name in [
+            "X-Forwarded-For",
+            "x-penstock-subject",
+            "Authorization",
+            "X-API-Key",
+            "Cookie",
+        ] {
+            assert!(is_dropped(name), "{name}");
+        }
+        assert!(!is_dropped("openai-organization"));
+    }
+
+    #[test]
+    fn subjects_are_made_safe_for_a_field() {
+        assert_eq!(encode("alice@example.com"), "alice@example.com");
+        assert_eq!(encode("a b\r\n%é"), "a%20b%0D%0A%25%C3%A9");
+    }
+}

@@ -1,0 +1,213 @@
+//! Second phase: the whole body is read and inspected before one byte goes upstream.
+
+use std::sync::Arc;
+
+use penstock_policies::{
+    Action, DecodeBounds, Direction, PolicySet, RequestVerdict, Route, Scope, decode_content,
+};
+use penstock_recorder::frame::Outcome;
+
+use super::Call;
+use super::admit::{Admitted, too_large};
+use super::answer::Answer;
+use super::context::unix_ns;
+use super::heads::UpstreamHead;
+use crate::http1::{Method, RequestHead};
+use crate::tap::Moment;
+
+/// Bodies up to this size travel in one write with their head.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
+/// A call whose request is on its way.
+pub struct Forwarded {
+    pub(super) call: Call,
+    pub(super) route: Route,
+    pub(super) policy: Arc<PolicySet>,
+    pub(super) scope: Scope,
+    pub(super) head_request: bool,
+}
+
+/// The request in the form in which the upstream gets it: a head, and a body that is separate only
+/// when it is too large to be copied behind the head.
+pub struct UpstreamRequest {
+    /// Head, and the body where it is small.
+    pub head: Vec<u8>,
+    /// The body where it is large.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Admitted {
+    /// Inspects the body and makes the upstream's request; or the answer that ends the call.
+    pub fn inspect(
+        mut self,
+        head: &RequestHead,
+        body: Vec<u8>,
+    ) -> Result<(Forwarded, UpstreamRequest), Answer> {
+        let core = self.call.core.clone();
+        match self
+            .decide(head, body)
+            .and_then(|body| self.assemble(head, body))
+        {
+            Ok(request) => {
+                self.call.record.moment(Moment::Forwarded, unix_ns());
+                core.counters.forwarded.bump();
+                let Self {
+                    call,
+                    route,
+                    policy,
+                    scope,
+                    ..
+                } = self;
+                let head_request = head.method == Method::Head;
+                Ok((
+                    Forwarded {
+                        call,
+                        route,
+                        policy,
+                        scope,
+                        head_request,
+                    },
+                    request,
+                ))
+            }
+            Err((answer, outcome)) => {
+                core.counters.refused.bump();
+                if answer.code == "model_not_permitted" {
+                    core.counters.forbidden.bump();
+                }
+                Err(self.call.refuse(answer, outcome))
+            }
+        }
+    }
+
+    /// The body that the model gets.
+    fn decide(&mut self, head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, (Answer, Outcome)> {
+        let refused = |answer: Answer| (answer, Outcome::Refused);
+        let core = self.call.core.clone();
+        let body = self.decode(head, body).map_err(refused)?;
+        let inspected = {
+            let mut scratch = core.scratch.borrow_mut();
+            self.policy
+                .inspect_request(&self.scope, &self.route, &body, &mut scratch)
+        };
+        let verdict = inspected.map_err(|error| refused(Answer::from(error)))?;
+        self.call.model.clone_from(&verdict.model);
+        if self.route.names_model {
+            let model = verdict.model.as_deref().unwrap_or_default();
+            self.scope
+                .may_use(self.route.operation, model)
+                .map_err(|denied| refused(Answer::from(denied)))?;
+        }
+        self.call
+            .record
+            .control("inspect request", self.scope.guards_request());
+        self.call.record.moment(Moment::Inspected, unix_ns());
+        self.judge(verdict, body)
+    }
+
+    fn decode(&self, head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, Answer> {
+        if head.fields.count("content-encoding") > 1 {
+            return Err(Answer::new(
+                415,
+                "unsupported_encoding",
+                "The request has more than one content-encoding field. Send at most one.",
+            ));
+        }
+        let Some(encoding) = head.fields.get("content-encoding") else {
+            return Ok(body);
+        };
+        let encoding = std::str::from_utf8(encoding).unwrap_or("?");
+        let bounds = DecodeBounds {
+            max_bytes: self.body_max,
+            max_ratio: self.call.core.node.limits.decode_ratio,
+        };
+        decode_content(encoding, &body, &bounds).map_err(Answer::from)
+    }
+
+    /// Acts on what the guards said, and records it.
+    fn judge(
+        &mut self,
+        verdict: RequestVerdict,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, (Answer, Outcome)> {
+        let core = self.call.core.clone();
+        let now = unix_ns();
+        let of = |action| {
+            verdict
+                .findings
+                .iter()
+                .find(|finding| finding.action == action)
+        };
+        self.call
+            .record
+            .findings(&core.tap, now, Direction::Request, &verdict.findings);
+        match verdict.action {
+            Action::Block => {
+                core.counters.blocked.bump();
+                let what = "The request was blocked before it reached the model.";
+                let answer = Answer::blocked(of(Action::Block), "request_blocked", what);
+                return Err((answer, Outcome::Blocked));
+            }
+            Action::Hold => {
+                core.counters.blocked.bump();
+                let what = "The request needs a person's approval, which cannot be asked for here \
+                            yet, so it was refused.";
+                let answer = Answer::blocked(of(Action::Hold), "approval_required", what);
+                return Err((answer, Outcome::Blocked));
+            }
+            Action::Mask => core.counters.masked_requests.bump(),
+            Action::Allow | Action::Flag => {}
+        }
+        let body = verdict.body.unwrap_or(body);
+        if body.len() > self.body_max {
+            return Err((too_large(self.body_max), Outcome::Refused));
+        }
+        if core.tap.enabled() && !body.is_empty() {
+            self.call
+                .record
+                .request_body(&core.tap, now, "application/json", &body);
+        }
+        Ok(body)
+    }
+
+    fn assemble(
+        &self,
+        head: &RequestHead,
+        body: Vec<u8>,
+    ) -> Result<UpstreamRequest, (Answer, Outcome)> {
+        let node = &self.call.core.node;
+        let mut out = Vec::with_capacity(1024 + body.len().min(JOINED_BYTES_MAX));
+        UpstreamHead {
+            head,
+            host: &node.upstream_host,
+            peer: self.peer,
+            secure: self.secure,
+            principal: &self.principal,
+            credential: node
+                .credential
+                .as_ref()
+                .map(|credential| credential.header_value()),
+            request_id: &self.call.id,
+            body_bytes: body.len() as u64,
+        }
+        .write(&mut out)
+        .map_err(|error| {
+            let message = format!("The request cannot be sent on: {error}.");
+            (
+                Answer::new(500, "internal_error", message),
+                Outcome::GatewayFailed,
+            )
+        })?;
+        if body.len() <= JOINED_BYTES_MAX {
+            out.extend_from_slice(&body);
+            return Ok(UpstreamRequest {
+                head: out,
+                body: None,
+            });
+        }
+        Ok(UpstreamRequest {
+            head: out,
+            body: Some(body),
+        })
+    }
+}

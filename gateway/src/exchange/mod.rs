@@ -1,0 +1,89 @@
+//! The life of one call, without I/O: authenticate → authorize → inspect → forward → mask → close.
+//!
+//! The shell reads bytes and hands them in; it gets back bytes to send, or an [`Answer`] that ends
+//! the call. Each phase is its own type, so that the compiler keeps their order: [`admit`] turns a
+//! head into an [`Admitted`] exchange, [`Admitted::inspect`] turns that and its body into a
+//! [`Forwarded`] one with the bytes for the upstream, and [`Forwarded::answer`] turns the
+//! upstream's head into an [`Answering`] one through which the body passes. A request that a guard
+//! holds for a person would wait between the second and the third; today it is refused.
+//!
+//! Whatever path a call takes, its record is closed: an exchange that is dropped before its end
+//! records that its client went away.
+
+mod admit;
+mod answer;
+mod context;
+mod heads;
+mod inspect;
+mod respond;
+
+pub use admit::{Admitted, Refused, admit};
+pub use answer::Answer;
+pub use context::{Core, Node, Peer};
+pub use inspect::{Forwarded, UpstreamRequest};
+pub use respond::{Abort, Answering, BodyPlan};
+
+use std::rc::Rc;
+
+use penstock_policies::Dialect;
+use penstock_recorder::frame::Outcome;
+
+use crate::tap::{End, Record};
+
+/// What every phase carries.
+struct Call {
+    core: Rc<Core>,
+    /// The session in text: `x-request-id`, and how a person refers to this call.
+    id: String,
+    dialect: Dialect,
+    record: Record,
+    model: Option<String>,
+    /// Status that the client got, once it got one.
+    status: u16,
+    ended: bool,
+}
+
+// === impl Call ===
+
+impl Call {
+    fn end(&mut self, outcome: Outcome, code: Option<&str>) {
+        self.ended = true;
+        let at = context::unix_ns();
+        let end = End {
+            status: self.status,
+            outcome,
+            code,
+            model: self.model.as_deref(),
+        };
+        self.record.close(&self.core.tap, at, end);
+    }
+
+    /// Ends the call with an answer of our own and gives the answer's bytes to the shell.
+    fn refuse(&mut self, mut answer: Answer, outcome: Outcome) -> Answer {
+        answer.seal(self.dialect, &self.id);
+        self.status = answer.status;
+        let tap = &self.core.tap;
+        if tap.enabled() && !self.record.is_fresh() {
+            let at = context::unix_ns();
+            self.record
+                .response_head(tap, at, answer.status, "application/json", 0);
+            self.record.response_chunk(tap, at, &answer.body);
+        }
+        self.end(outcome, Some(answer.code));
+        answer
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.core.counters.abandoned.bump();
+            let outcome = if std::thread::panicking() {
+                Outcome::GatewayFailed
+            } else {
+                Outcome::ClientGone
+            };
+            self.end(outcome, None);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Last phase: the model's answer passes through its filter to the client, and into the record as
+//! the client saw it.
+
+use std::time::Instant;
+
+use penstock_policies::{
+    Action, DecodeBounds, Direction, FilterError, Finding, ResponseFilter, ResponseRefusal,
+    decode_content, error_event,
+};
+use penstock_recorder::frame::Outcome;
+
+use super::answer::Answer;
+use super::context::unix_ns;
+use super::inspect::Forwarded;
+use super::{Call, heads};
+use crate::http1::{
+    self, Persistence, ResponseFault, ResponseFraming, ResponseHead, ResponseWriter, Version,
+};
+use crate::tap::Moment;
+
+/// How the body reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPlan {
+    /// There is none.
+    None,
+    /// Byte for byte, as long as the model said.
+    Length(u64),
+    /// As it comes, of unknown length.
+    Streamed,
+    /// Inspected whole, then sent with its length; nothing is sent before that.
+    Whole,
+}
+
+/// An answer on its way to the client.
+pub struct Answering {
+    call: Call,
+    filter: ResponseFilter,
+    plan: BodyPlan,
+    head: ResponseHead,
+    head_request: bool,
+    version: Version,
+    persistence: Persistence,
+    /// The encoding to undo before the filter, for a body that is inspected whole.
+    encoding: Option<String>,
+    encoded: Vec<u8>,
+    payload: Vec<u8>,
+    held_since: Option<Instant>,
+    masked: bool,
+}
+
+/// The answer cannot be completed.
+pub enum Abort {
+    /// Nothing was sent yet: the client gets this instead.
+    Answer(Box<Answer>),
+    /// The stream was ended with an error event, now in the output; then the connection closes.
+    Ended,
+    /// The connection must be cut, so that what was sent cannot be taken for a whole answer.
+    Cut,
+}
+
+// === impl Forwarded ===
+
+impl Forwarded {
+    /// The upstream could not be reached, or failed before its answer began.
+    pub fn upstream_failed(mut self, answer: Answer) -> Answer {
+        self.call.core.counters.upstream_failures.bump();
+        self.call.refuse(answer, Outcome::UpstreamFailed)
+    }
+
+    /// The upstream's head is not HTTP as we speak it.
+    pub fn upstream_malformed(self, fault: &ResponseFault) -> Answer {
+        tracing::warn!(
+            code = fault.code,
+            "upstream response refused: {}",
+            fault.message
+        );
+        self.upstream_failed(Answer::new(
+            502,
+            "upstream_malformed",
+            "The model's server sent an answer that is not valid HTTP.",
+        ))
+    }
+
+    /// True when the request was HEAD.
+    pub fn head_request(&self) -> bool {
+        self.head_request
+    }
+
+    /// The record could not be kept.
+    pub fn unrecorded(mut self) -> Answer {
+        let answer = Answer::new(
+            503,
+            "recorder_unavailable",
+            "Calls are recorded here, and the recorder does not keep up. Try again later.",
+        );
+        self.call.refuse(answer, Outcome::GatewayFailed)
+    }
+
+    /// Takes the upstream's head and plans how its body passes.
+    pub fn answer(
+        mut self,
+        head: ResponseHead,
+        version: Version,
+        persistence: Persistence,
+    ) -> Result<Answering, Answer> {
+        let now = unix_ns();
+        self.call.record.moment(Moment::FirstByte, now);
+        let content_type = head.fields.text("content-type");
+        let made = self
+            .policy
+            .response_filter(&self.scope, &self.route, head.status, content_type);
+        let filter = match made {
+            Ok(filter) => filter.with_max_body(self.call.core.node.limits.response_body.0),
+            Err(refusal) => return Err(self.media_refused(&refusal)),
+        };
+        self.call
+            .record
+            .control("inspect response", !filter.passes_through());
+        let encoding = heads::text(head.fields.get("content-encoding"))
+            .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let bodiless = head.framing == ResponseFraming::None;
+        let plan = match head.framing {
+            ResponseFraming::None => BodyPlan::None,
+            _ if encoding.is_some() && filter.streams() => {
+                return Err(self.upstream_failed(Answer::new(
+                    502,
+                    "upstream_encoding",
+                    "The model's server sent a compressed stream, which cannot be inspected.",
+                )));
+            }
+            _ if encoding.is_some() => BodyPlan::Whole,
+            ResponseFraming::Length(length) if filter.passes_through() => BodyPlan::Length(length),
+            _ if filter.passes_through() || filter.streams() => BodyPlan::Streamed,
+            _ => BodyPlan::Whole,
+        };
+        debug_assert!(bodiless == (plan == BodyPlan::None));
+        let until_close = plan == BodyPlan::Streamed && version == Version::Http10;
+        Ok(Answering {
+            call: self.call,
+            filter,
+            plan,
+            head,
+            head_request: self.head_request,
+            version,
+            persistence: if until_close {
+                Persistence::Close
+            } else {
+                persistence
+            },
+            encoding,
+            encoded: Vec::new(),
+            payload: Vec::new(),
+            held_since: None,
+            masked: false,
+        })
+    }
+
+    fn media_refused(self, refusal: &ResponseRefusal) -> Answer {
+        self.upstream_failed(Answer::new(502, refusal.code, refusal.message.clone()))
+    }
+}
+
+// === impl Answering ===
+
+impl Answering {
+    /// How the body passes.
+    pub fn plan(&self) -> BodyPlan {
+        self.plan
+    }
+
+    /// Whether the client's connection goes on after this answer.
+    pub fn persistence(&self) -> Persistence {
+        self.persistence
+    }
+
+    /// Appends the head, unless it must wait for the body's length.
+    pub fn start(&mut self, out: &mut Vec<u8>) {
+        let framing = match self.plan {
+            BodyPlan::Whole => return,
+            BodyPlan::None => ResponseFraming::None,
+            BodyPlan::Length(length) => ResponseFraming::Length(length),
+            BodyPlan::Streamed if self.version == Version::Http10 => ResponseFraming::UntilClose,
+            BodyPlan::Streamed => ResponseFraming::Chunked,
+        };
+        self.write_head(framing, out);
+    }
+
+    fn write_head(&mut self, framing: ResponseFraming, out: &mut Vec<u8>) {
+        let call = &mut self.call;
+        call.status = self.head.status;
+        let media = self.head.fields.text("content-type").unwrap_or_default();
+        if call.core.tap.enabled() {
+            let status = self.head.status;
+            call.record
+                .response_head(&call.core.tap, unix_ns(), status, media, status);
+        }
+        let mut writer = ResponseWriter::new(out, self.head.status);
+        writer.copy(&self.head.fields, heads::passes_to_client);
+        // A session id is hexadecimal digits and hyphens.
+        let written = writer.field("x-request-id", call.id.as_bytes());
+        debug_assert!(written.is_ok());
+        if self.head_request {
+            writer.finish_head(self.head.declared_length, self.persistence);
+        } else {
+            writer.finish(framing, self.persistence);
+        }
+    }
+
+    /// Takes a piece of the upstream's body and appends what the client gets for it.
+    pub fn data(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Abort> {
+        if self.encoding.is_some() {
+            let limit = self.call.core.node.limits.response_body.0;
+            if self.encoded.len() + input.len() > limit {
+                let what = "the encoded response";
+                return Err(self.fail(&FilterError::TooLarge { what, limit }, out));
+            }
+            self.encoded.extend_from_slice(input);
+            return Ok(());
+        }
+        if self.filter.passes_through() {
+            self.send_piece(input, out);
+            return Ok(());
+        }
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        let pushed = self.filter.push(input, &mut payload);
+        self.deliver(pushed, payload, out)
+    }
+
+    /// Held text has waited too long: its tail is masked.
+    pub fn expire(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        let expired = self.filter.expire(&mut payload);
+        self.deliver(expired, payload, out)
+    }
+
+    /// True while text of a stream is held back, because a rule could still match.
+    pub fn holds(&self) -> bool {
+        self.plan == BodyPlan::Streamed && self.filter.held_bytes() > 0
+    }
+
+    fn deliver(
+        &mut self,
+        filtered: Result<(), FilterError>,
+        payload: Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Abort> {
+        self.note_findings();
+        // A body that is inspected whole sends nothing before its end.
+        if !payload.is_empty() {
+            self.note_release();
+            self.send_piece(&payload, out);
+        }
+        self.payload = payload;
+        if self.holds() {
+            self.held_since.get_or_insert_with(Instant::now);
+        }
+        filtered.map_err(|error| self.fail(&error, out))
+    }
+
+    fn send_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let call = &mut self.call;
+        if call.core.tap.enabled() {
+            call.record.response_chunk(&call.core.tap, unix_ns(), piece);
+        }
+        if self.plan == BodyPlan::Streamed && self.version == Version::Http11 {
+            http1::chunk(out, piece);
+        } else {
+            out.extend_from_slice(piece);
+        }
+    }
+
+    /// The upstream's body is complete: appends the rest.
+    pub fn end(mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
+        match self.plan {
+            BodyPlan::None | BodyPlan::Length(_) => {}
+            BodyPlan::Streamed => {
+                let mut payload = std::mem::take(&mut self.payload);
+                payload.clear();
+                let finished = self.filter.finish(&mut payload);
+                self.deliver(finished, payload, out)?;
+                if self.version == Version::Http11 {
+                    http1::last_chunk(out);
+                }
+            }
+            BodyPlan::Whole => self.end_whole(out)?,
+        }
+        self.call.record.moment(Moment::LastByte, unix_ns());
+        self.call.end(Outcome::Completed, None);
+        Ok(())
+    }
+
+    fn end_whole(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        if let Some(encoding) = self.encoding.take() {
+            let limits = &self.call.core.node.limits;
+            let bounds = DecodeBounds {
+                max_bytes: limits.response_body.0,
+                max_ratio: limits.decode_ratio,
+            };
+            let decoded = decode_content(&encoding, &self.encoded, &bounds);
+            let pushed = match decoded {
+                Ok(decoded) => self.filter.push(&decoded, &mut payload),
+                Err(error) => {
+                    let message = format!("The model's answer cannot be decoded: {error}");
+                    return Err(self.answer_instead(
+                        Answer::new(502, "upstream_encoding", message),
+                        Outcome::UpstreamFailed,
+                    ));
+                }
+            };
+            if let Err(error) = pushed {
+                return Err(self.fail(&error, out));
+            }
+        }
+        let finished = self.filter.finish(&mut payload);
+        self.note_findings();
+        if let Err(error) = finished {
+            return Err(self.fail(&error, out));
+        }
+        self.write_head(ResponseFraming::Length(payload.len() as u64), out);
+        self.send_piece(&payload, out);
+        self.payload = payload;
+        Ok(())
+    }
+
+    /// The upstream broke off in the middle. What was sent must not look complete, and what the
+    /// filter holds is never released.
+    pub fn upstream_broke(mut self, answer: Answer) -> Abort {
+        if self.plan == BodyPlan::Whole {
+            return self.answer_instead(answer, Outcome::UpstreamFailed);
+        }
+        self.call.core.counters.upstream_failures.bump();
+        self.call.end(Outcome::UpstreamFailed, Some(answer.code));
+        Abort::Cut
+    }
+
+    /// The record could not be kept: the answer must not go on without it.
+    pub fn unrecorded(mut self) -> Abort {
+        self.call
+            .end(Outcome::GatewayFailed, Some("recorder_unavailable"));
+        Abort::Cut
+    }
+
+    fn answer_instead(&mut self, answer: Answer, outcome: Outcome) -> Abort {
+        if outcome == Outcome::UpstreamFailed {
+            self.call.core.counters.upstream_failures.bump();
+        }
+        Abort::Answer(Box::new(self.call.refuse(answer, outcome)))
+    }
+
+    /// The filter refuses to go on.
+    fn fail(&mut self, error: &FilterError, out: &mut Vec<u8>) -> Abort {
+        let (answer, outcome) = match error {
+            FilterError::Blocked(finding) => (blocked(finding), Outcome::Blocked),
+            other => {
+                let answer = Answer::new(other.status(), other.code(), other.to_string());
+                (answer, Outcome::UpstreamFailed)
+            }
+        };
+        if outcome == Outcome::Blocked {
+            self.call.core.counters.blocked.bump();
+        }
+        if self.plan == BodyPlan::Whole {
+            return self.answer_instead(answer, outcome);
+        }
+        if outcome == Outcome::Blocked && self.filter.streams() {
+            let Call { dialect, id, .. } = &self.call;
+            let event = error_event(*dialect, answer.status, answer.code, &answer.message, id);
+            self.send_piece(&event, out);
+            if self.version == Version::Http11 {
+                http1::last_chunk(out);
+            }
+            self.call.end(outcome, Some(answer.code));
+            return Abort::Ended;
+        }
+        self.call.core.counters.upstream_failures.bump();
+        self.call.end(outcome, Some(answer.code));
+        Abort::Cut
+    }
+
+    fn note_findings(&mut self) {
+        let findings = self.filter.take_findings();
+        if findings.is_empty() {
+            return;
+        }
+        let call = &mut self.call;
+        if !self.masked
+            && findings
+                .iter()
+                .any(|finding| finding.action == Action::Mask)
+        {
+            self.masked = true;
+            call.core.counters.masked_responses.bump();
+        }
+        call.record
+            .findings(&call.core.tap, unix_ns(), Direction::Response, &findings);
+    }
+
+    /// Something left: what had been held until now has been held for so long.
+    fn note_release(&mut self) {
+        if let Some(since) = self.held_since.take() {
+            let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.call.record.held(held);
+        }
+    }
+}
+
+fn blocked(finding: &Finding) -> Answer {
+    Answer::blocked(
+        Some(finding),
+        "response_blocked",
+        "The model's answer was blocked.",
+    )
+}

@@ -1,0 +1,44 @@
+//! The command line of the gateway; everything else is in the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use penstock_gateway::{check, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Penstock: the identity-aware gateway in front of a self-hosted model.
+#[derive(Parser)]
+#[command(name = "penstock-gateway", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM.
+    Run {
+        /// gateway.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check configuration and policies, run each rule's own examples, show what would run.
+    Check {
+        /// gateway.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON object in place of text.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run::main(&config),
+        Command::Check { config, json } => check::main(&config, json),
+    }
+}

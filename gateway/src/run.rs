@@ -1,0 +1,349 @@
+//! `penstock-gateway run`: puts the parts together, starts the cores, and ends them.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use penstock_policies::{PolicySet, PolicySources, Profiles};
+use penstock_recorder::ring;
+use tokio::sync::watch;
+
+use crate::config::{Config, CorePlan, Topology, UpstreamAddress};
+use crate::control::{Control, Facts, RingOffer};
+use crate::exchange::Node;
+use crate::identity::{Authenticator, IdentityShared};
+use crate::shell::{self, Bound, Shutdown, WorkerSeed};
+use crate::tap::Tap;
+use crate::telemetry::{self, Counters};
+use crate::upstream::Credential;
+
+/// Runs to the end; the exit code of the process.
+pub fn main(path: &Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if let Err(error) = telemetry::start(&config.log) {
+        return refuse(&error);
+    }
+    keep_panics_quiet();
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => refuse(&reason),
+    }
+}
+
+fn refuse(reason: &str) -> ExitCode {
+    eprintln!("penstock-gateway: {reason}");
+    ExitCode::FAILURE
+}
+
+/// A panic's message can hold what it choked on, and that can be a prompt or a token. The place is
+/// enough to find the defect.
+fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(%place, "panic; the connection concerned ends");
+    }));
+}
+
+/// The pseudonyms' key: from its file, or random for as long as this process lives.
+fn pseudonym_key(path: Option<&Path>) -> Result<[u8; 32], String> {
+    let mut key = [0; 32];
+    let Some(path) = path else {
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| "no random numbers to be had".to_owned())?;
+        return Ok(key);
+    };
+    let bytes = std::fs::read(path)
+        .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+    let text = bytes.trim_ascii();
+    if let Ok(raw) = <[u8; 32]>::try_from(&bytes[..]) {
+        return Ok(raw);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let hex: Option<Vec<u32>> = text.iter().map(|byte| digit(*byte)).collect();
+    match hex {
+        Some(digits) if digits.len() == 64 => {
+            for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+                // Two hexadecimal digits fit a byte.
+                *byte = (pair[0] << 4 | pair[1]) as u8;
+            }
+            Ok(key)
+        }
+        _ => Err(format!(
+            "{}: must hold 32 bytes, raw or as 64 hexadecimal digits",
+            path.display()
+        )),
+    }
+}
+
+/// Loads the policy that the configuration names.
+pub(crate) fn load_policy(config: &Config) -> Result<PolicySet, String> {
+    let (true, Some(dir)) = (config.policy.enabled, &config.policy.dir) else {
+        return Ok(PolicySet::allow_all());
+    };
+    let pseudonym_key = pseudonym_key(config.policy.pseudonym_key_file.as_deref())?;
+    PolicySet::load(&PolicySources { dir, pseudonym_key })
+        .map_err(|errors| lines(errors.iter().map(ToString::to_string)))
+}
+
+/// Joins errors, one a line.
+pub(crate) fn lines(errors: impl Iterator<Item = String>) -> String {
+    errors.collect::<Vec<_>>().join("\n")
+}
+
+/// What an operator should hear about once, at start.
+pub(crate) fn warnings(config: &Config, policy: &PolicySet) -> Vec<String> {
+    let mut warnings: Vec<String> = policy.warnings().to_vec();
+    if let Some(groups) = &config.identity.anonymous_groups {
+        warnings.push(format!(
+            "ANONYMOUS CALLERS ARE LET IN, as members of {groups:?}: anybody who can connect can \
+             call. Remove `anonymous_groups` as soon as the first trial is over"
+        ));
+    }
+    if !config.policy.enabled {
+        warnings.push("POLICIES ARE OFF: nothing is authorized, inspected or masked".to_owned());
+    }
+    if !config.recorder.enabled {
+        warnings.push("RECORDING IS OFF: no call leaves a trace".to_owned());
+    }
+    if config.listen.tls.is_none() && config.listen.tcp.is_some_and(|at| !at.ip().is_loopback()) {
+        warnings.push("tokens and prompts travel in the clear: no [listen.tls]".to_owned());
+    }
+    warnings
+}
+
+/// The parts that `run` and `check` both make.
+pub(crate) fn make_node(config: &Config, policy: PolicySet) -> Result<Node, String> {
+    let profiles = Profiles::from_names(&config.upstream.profiles).map_err(|e| e.to_string())?;
+    let credential = match &config.upstream.credential_file {
+        Some(path) => Some(Credential::load(path).map_err(|error| error.to_string())?),
+        None => None,
+    };
+    Ok(Node {
+        name: node_name(),
+        limits: config.limits.clone(),
+        profiles,
+        policy: ArcSwap::from_pointee(policy),
+        credential,
+        upstream_host: match &config.upstream.address {
+            UpstreamAddress::Tcp(address) => address.to_string(),
+            UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        },
+    })
+}
+
+fn node_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn start(config: Config) -> Result<(), String> {
+    let policy = load_policy(&config)?;
+    for warning in warnings(&config, &policy) {
+        tracing::warn!("{warning}");
+    }
+    let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
+    for reason in &plan.reasons {
+        tracing::info!("{reason}");
+    }
+    let node = Arc::new(make_node(&config, policy)?);
+    let identity = IdentityShared::new(
+        config.issuers.clone(),
+        config.identity.anonymous_groups.clone(),
+    )
+    .map_err(|errors| lines(errors.iter().map(ToString::to_string)))?;
+    let tls = match &config.listen.tls {
+        Some(section) => {
+            let first = shell::server_config(section).map_err(|error| error.to_string())?;
+            Some((section.clone(), Arc::new(ArcSwapOption::from(Some(first)))))
+        }
+        None => None,
+    };
+    let counters = Counters::new(plan.serve.len());
+    let recorder_alive = Arc::new(AtomicBool::new(false));
+    let (taps, rings) = taps(&config, &counters, &recorder_alive, &node.name)?;
+    let (stop, shutdown) = watch::channel(false);
+    let mut control = Control {
+        identity: identity.clone(),
+        rings,
+        recorder_alive,
+        tls: tls.clone(),
+        socket: config.control.socket.clone(),
+        facts: Facts {
+            driver: "",
+            cores: plan.serve.clone(),
+            listen: None,
+            upstream: config.upstream.address.to_string(),
+            recording: config.recorder.enabled,
+            on_loss: config.recorder.on_loss,
+        },
+        node: node.clone(),
+        counters: counters.clone(),
+        stop,
+    };
+    pin_to(plan.housekeeping);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the control thread's runtime: {error}"))?;
+    runtime.block_on(async {
+        control.prepare().await;
+        let bound = Bound::bind(&config.listen, plan.serve.len()).map_err(|e| e.to_string())?;
+        control.facts.listen = bound.tcp.map(|address| address.to_string());
+        let seeds = Seeds {
+            config: &config,
+            plan: &plan,
+            node,
+            identity,
+            tls,
+            counters,
+            shutdown,
+        };
+        let (threads, driver) = seeds.start(bound.cores, taps)?;
+        control.facts.driver = driver;
+        announce(&config, driver, control.facts.listen.as_deref())?;
+        control
+            .run()
+            .await
+            .map_err(|error| format!("control API: {error}"))?;
+        for thread in threads {
+            // A core that panicked has said so; the others still end in order.
+            let _ = thread.join();
+        }
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// One tap per core, and the rings to hand over.
+fn taps(
+    config: &Config,
+    counters: &Counters,
+    alive: &Arc<AtomicBool>,
+    gateway: &str,
+) -> Result<(Vec<Tap>, Option<RingOffer>), String> {
+    let count = counters.count();
+    let Some(socket) = config
+        .recorder
+        .socket
+        .clone()
+        .filter(|_| config.recorder.enabled)
+    else {
+        return Ok((
+            (0..count)
+                .map(|core| Tap::disabled(counters.core(core)))
+                .collect(),
+            None,
+        ));
+    };
+    let mut taps = Vec::with_capacity(count);
+    let mut rings = Vec::with_capacity(count);
+    for core in 0..count {
+        let (producer, fds) = ring::create(config.recorder.ring_bytes.0)
+            .map_err(|error| format!("a ring cannot be made: {error}"))?;
+        let on_loss = config.recorder.on_loss;
+        taps.push(Tap::new(
+            producer,
+            alive.clone(),
+            on_loss,
+            counters.core(core),
+        ));
+        rings.push(fds);
+    }
+    Ok((
+        taps,
+        Some(RingOffer::new(socket, gateway.to_owned(), rings)),
+    ))
+}
+
+/// What every core's thread is made from.
+struct Seeds<'a> {
+    config: &'a Config,
+    plan: &'a CorePlan,
+    node: Arc<Node>,
+    identity: Arc<IdentityShared>,
+    tls: Option<(
+        crate::config::TlsSection,
+        Arc<ArcSwapOption<rustls::ServerConfig>>,
+    )>,
+    counters: Counters,
+    shutdown: Shutdown,
+}
+
+impl Seeds<'_> {
+    fn start(
+        self,
+        listeners: Vec<shell::Listeners>,
+        taps: Vec<Tap>,
+    ) -> Result<(Vec<JoinHandle<()>>, &'static str), String> {
+        let (started, starts) = std::sync::mpsc::channel();
+        let mut threads = Vec::new();
+        let parts = listeners.into_iter().zip(taps).enumerate();
+        for (index, (listeners, tap)) in parts {
+            let identity = self.identity.clone();
+            let entries = self.config.identity.cache_entries;
+            let seed = WorkerSeed {
+                core: self.plan.serve[index],
+                node: self.node.clone(),
+                listeners,
+                tls: self.tls.as_ref().map(|(_, snapshot)| snapshot.clone()),
+                upstream: self.config.upstream.address.clone(),
+                authenticator: Box::new(move || Authenticator::new(identity, entries)),
+                tap,
+                counters: self.counters.core(index),
+                shutdown: self.shutdown.clone(),
+            };
+            let thread = shell::start(seed, started.clone())
+                .map_err(|error| format!("a core's thread cannot be started: {error}"))?;
+            threads.push(thread);
+        }
+        drop(started);
+        let mut driver = "";
+        for start in starts {
+            driver = start.map_err(|error| format!("no I/O driver can be had: {error}"))?;
+        }
+        Ok((threads, driver))
+    }
+}
+
+fn announce(config: &Config, driver: &str, listen: Option<&str>) -> Result<(), String> {
+    let unix = config
+        .listen
+        .unix
+        .as_ref()
+        .map(|path| format!("unix:{}", path.display()));
+    let places: Vec<&str> = listen.into_iter().chain(unix.as_deref()).collect();
+    tracing::info!(
+        driver,
+        upstream = %config.upstream.address,
+        "listening on {}",
+        places.join(" and ")
+    );
+    if let Some(path) = &config.listen.ready_file {
+        let line = listen.map_or_else(|| places.join(" "), str::to_owned);
+        // Renamed into place, so that a reader never sees half a line.
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, format!("{line}\n"))
+            .and_then(|()| std::fs::rename(&partial, path))
+            .map_err(|error| format!("{}: cannot be written: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Keeps this thread, and those that it starts, off the serving cores.
+fn pin_to(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!("the control thread cannot be pinned to core {core}: {error}");
+    }
+}

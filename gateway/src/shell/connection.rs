@@ -1,0 +1,476 @@
+//! One client connection: requests one after another, each read, decided, forwarded, answered.
+//!
+//! All decisions are the exchange's; this file moves bytes and watches the clock. A panic in an
+//! exchange ends this connection only: the client gets a 500 where nothing was sent yet, and the
+//! core goes on.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use penstock_policies::Dialect;
+
+use super::io::Io;
+use super::relay;
+use super::timers::Deadline;
+use super::tls::Tls;
+use super::wait::{Event, readable, write};
+use super::worker::Worker;
+use crate::exchange::{Admitted, Answer, Peer, Refused, admit};
+use crate::http1::{
+    ChunkDecoder, Framing, HeadLimits, HeadScanner, Method, Persistence, Progress, RequestHead,
+    Version, parse_request_into, write_continue,
+};
+
+/// A refused request's body up to this size is read and dropped, so that the connection can go on.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// What a closing connection reads and drops, so that its last answer is not lost to a reset.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How long it does so.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a request waits for fresh keys before it is decided with those at hand.
+const KEYS_WAIT: Duration = Duration::from_secs(3);
+/// How often a slow body's rate is looked at, once its grace is over.
+const RATE_LOOK: Duration = Duration::from_secs(1);
+
+/// A connection and what its requests share.
+pub(super) struct Connection<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) io: Io,
+    pub(super) deadline: Deadline,
+    pub(super) head: RequestHead,
+    peer: Peer,
+    secure: bool,
+    scanner: HeadScanner,
+    /// Something of the present answer may have been sent.
+    pub(super) answer_begun: bool,
+}
+
+/// What follows an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next request.
+    Again,
+    /// A clean end, after what the client still sends has been read.
+    Close,
+    /// Nothing more can be said on this connection.
+    Drop,
+    /// A reset: what was sent must not look whole.
+    Cut,
+}
+
+/// Why a body was not read.
+enum BodyFault {
+    TooLarge,
+    TooSlow,
+    Malformed(Answer),
+    Gone,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(worker: &Rc<Worker>, io: Io, peer: Peer) {
+    let deadline = worker.timers.slot();
+    let Some((io, secure)) = secured(worker, io, peer, &deadline).await else {
+        return;
+    };
+    let mut connection = Connection {
+        worker,
+        io,
+        deadline,
+        head: RequestHead::default(),
+        peer,
+        secure,
+        scanner: HeadScanner::default(),
+        answer_begun: false,
+    };
+    loop {
+        connection.answer_begun = false;
+        let next = match AssertUnwindSafe(connection.exchange()).catch_unwind().await {
+            Ok(next) => next,
+            Err(_) => connection.after_panic().await,
+        };
+        match next {
+            Next::Again => {}
+            Next::Close => return connection.linger().await,
+            Next::Drop => return,
+            Next::Cut => return connection.io.reset_on_close(),
+        }
+    }
+}
+
+/// Answers a connection for which there is no room.
+pub(super) async fn refuse_full(worker: &Rc<Worker>, io: Io, peer: Peer) {
+    let deadline = worker.timers.slot();
+    deadline.set(LINGER);
+    // A TLS client understands nothing but TLS: it sees the connection close.
+    if worker.tls.is_some() && matches!(peer, Peer::Tcp(_)) {
+        return;
+    }
+    let mut answer = Answer::new(
+        503,
+        "too_many_connections",
+        "This gateway serves as many connections as it may. Try again in a moment.",
+    );
+    answer.seal(Dialect::OpenAi, "");
+    let mut out = Vec::new();
+    answer.write(&mut out, false, Persistence::Close);
+    let mut io = io;
+    if write(&mut io, out, &deadline).await.is_ok() && io.finish().await.is_ok() {
+        drain(&mut io, &deadline).await;
+    }
+}
+
+/// Puts TLS on a TCP connection where configured, and runs its handshake.
+async fn secured(worker: &Worker, io: Io, peer: Peer, deadline: &Deadline) -> Option<(Io, bool)> {
+    let (Some(tls), Peer::Tcp(_)) = (&worker.tls, peer) else {
+        return Some((io, false));
+    };
+    let session = Tls::new(tls.load_full()?).ok()?;
+    let mut io = io.with_tls(session);
+    deadline.set(worker.core.node.limits.head_read.0);
+    match super::wait::bounded(io.handshake(), deadline).await {
+        Ok(()) => Some((io, true)),
+        Err(error) => {
+            tracing::debug!(%peer, "TLS handshake failed: {error}");
+            None
+        }
+    }
+}
+
+/// Reads and drops until the other side ends, within bounds.
+async fn drain(io: &mut Io, deadline: &Deadline) {
+    deadline.set(LINGER);
+    let mut dropped = 0;
+    while dropped < LINGER_BYTES_MAX {
+        let length = io.input().len();
+        dropped += length;
+        io.consume(length);
+        if !matches!(readable(io, deadline).await, Event::Data) {
+            return;
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection<'_> {
+    /// One request and its answer.
+    async fn exchange(&mut self) -> Next {
+        match self.read_head().await {
+            Ok(true) => {}
+            Ok(false) => return Next::Drop,
+            Err(answer) => return self.refuse_head(answer).await,
+        }
+        let admitted = match self.admit().await {
+            Ok(admitted) => admitted,
+            Err(answer) => return self.refuse_unread(answer).await,
+        };
+        if self.head.expect_continue && admitted.takes_body() && !self.send_continue().await {
+            return Next::Drop;
+        }
+        let body = match self.read_body(admitted.body_max).await {
+            Ok(body) => body,
+            Err(fault) => return self.refuse_body(admitted, fault).await,
+        };
+        match admitted.inspect(&self.head, body) {
+            Ok((forwarded, request)) => relay::run(self, forwarded, request).await,
+            Err(answer) => self.refuse(answer).await,
+        }
+    }
+
+    /// True once a head is read; false when the connection ends before one began.
+    async fn read_head(&mut self) -> Result<bool, Answer> {
+        let limits = &self.worker.core.node.limits;
+        let bounds = HeadLimits {
+            request_line: limits.request_line.0,
+            head: limits.head.0,
+            fields: limits.fields,
+        };
+        if self.io.input().is_empty() {
+            if self.worker.stopping.get() {
+                return Ok(false);
+            }
+            self.io.rest();
+            self.deadline.set_resting(limits.idle.0);
+            if !matches!(readable(&mut self.io, &self.deadline).await, Event::Data) {
+                return Ok(false);
+            }
+        }
+        self.deadline.set(limits.head_read.0);
+        loop {
+            let input = self.io.input();
+            match parse_request_into(&mut self.scanner, input, &bounds, &mut self.head) {
+                Ok(Progress::Complete { consumed, .. }) => {
+                    self.io.consume(consumed);
+                    return Ok(true);
+                }
+                Ok(Progress::Incomplete) => {}
+                Err(refusal) => return Err(Answer::from(&refusal)),
+            }
+            match readable(&mut self.io, &self.deadline).await {
+                Event::Data => {}
+                Event::Gone | Event::Broken => return Ok(false),
+                Event::Due => {
+                    let message = "The request's head did not arrive in time.";
+                    return Err(Answer::new(408, "request_timeout", message));
+                }
+            }
+        }
+    }
+
+    /// Admits the request, waiting once for fresh keys where they may change the answer.
+    async fn admit(&mut self) -> Result<Admitted, Answer> {
+        let core = &self.worker.core;
+        let refused = match admit(core, &self.head, self.peer, self.secure, false) {
+            Ok(admitted) => return Ok(admitted),
+            Err(refused) => refused,
+        };
+        let Refused {
+            answer,
+            refresh: Some(refresh),
+        } = refused
+        else {
+            return Err(refused.answer);
+        };
+        drop(answer);
+        self.deadline.set(KEYS_WAIT);
+        let wait = async {
+            refresh.await;
+            Ok(())
+        };
+        // Whether the keys came or the wait is over: the second decision is final.
+        let _ = super::wait::bounded(wait, &self.deadline).await;
+        admit(core, &self.head, self.peer, self.secure, true).map_err(|refused| refused.answer)
+    }
+
+    async fn send_continue(&mut self) -> bool {
+        let mut out = Vec::new();
+        write_continue(&mut out);
+        self.deadline
+            .set(self.worker.core.node.limits.write_stall.0);
+        write(&mut self.io, out, &self.deadline).await.is_ok()
+    }
+
+    /// Reads the whole body, at most `size_max` bytes of it.
+    async fn read_body(&mut self, size_max: usize) -> Result<Vec<u8>, BodyFault> {
+        match self.head.framing {
+            Framing::None | Framing::Length(0) => Ok(Vec::new()),
+            Framing::Length(length) => {
+                let length = usize::try_from(length).map_err(|_| BodyFault::TooLarge)?;
+                self.read_length(length, size_max).await
+            }
+            Framing::Chunked => self.read_chunked(size_max).await,
+        }
+    }
+
+    async fn read_length(&mut self, length: usize, size_max: usize) -> Result<Vec<u8>, BodyFault> {
+        if length > size_max {
+            return Err(BodyFault::TooLarge);
+        }
+        // Memory is taken as bytes arrive, not as they are announced.
+        let mut body = Vec::with_capacity(length.min(self.io.input().len().max(4096)));
+        let mut pace = Pace::new(self);
+        loop {
+            let input = self.io.input();
+            let take = input.len().min(length - body.len());
+            body.extend_from_slice(&input[..take]);
+            self.io.consume(take);
+            if body.len() == length {
+                return Ok(body);
+            }
+            self.more(&mut pace, body.len()).await?;
+        }
+    }
+
+    async fn read_chunked(&mut self, size_max: usize) -> Result<Vec<u8>, BodyFault> {
+        let mut decoder = ChunkDecoder::new();
+        let mut body = Vec::new();
+        let mut pace = Pace::new(self);
+        loop {
+            while !self.io.input().is_empty() {
+                let input = self.io.input();
+                let step = decoder
+                    .decode(input)
+                    .map_err(|refusal| BodyFault::Malformed(Answer::from(&refusal)))?;
+                if body.len() + step.data.len() > size_max {
+                    return Err(BodyFault::TooLarge);
+                }
+                body.extend_from_slice(&input[step.data]);
+                self.io.consume(step.consumed);
+                if step.done {
+                    return Ok(body);
+                }
+            }
+            self.more(&mut pace, body.len()).await?;
+        }
+    }
+
+    /// Waits for more of a body; fails when it comes slower than it must.
+    async fn more(&mut self, pace: &mut Pace, received: usize) -> Result<(), BodyFault> {
+        loop {
+            self.deadline.set(pace.next_look());
+            match readable(&mut self.io, &self.deadline).await {
+                Event::Data => return Ok(()),
+                Event::Gone | Event::Broken => return Err(BodyFault::Gone),
+                Event::Due if pace.keeps_up(received) => {}
+                Event::Due => return Err(BodyFault::TooSlow),
+            }
+        }
+    }
+
+    /// A head that is no head: there is no exchange, and no next request can be found.
+    async fn refuse_head(&mut self, mut answer: Answer) -> Next {
+        self.worker.core.counters.refused.bump();
+        answer.seal(Dialect::OpenAi, "");
+        self.send(&answer.closing(), Persistence::Close).await
+    }
+
+    /// Refused on its head alone: the body, if any, has not been read.
+    async fn refuse_unread(&mut self, answer: Answer) -> Next {
+        let unread = match self.head.framing {
+            Framing::None => Some(0),
+            // A client that waits for `100 Continue` will not send the body, or will; only
+            // closing is safe.
+            Framing::Length(length) if !self.head.expect_continue => Some(length),
+            _ => None,
+        };
+        match unread.filter(|length| *length <= DISCARD_BYTES_MAX) {
+            Some(length) if !answer.close && self.head.keep_alive => {
+                let next = self.refuse(answer).await;
+                if next == Next::Again && !self.discard(length).await {
+                    Next::Drop
+                } else {
+                    next
+                }
+            }
+            _ => self.refuse(answer.closing()).await,
+        }
+    }
+
+    async fn refuse_body(&mut self, admitted: Admitted, fault: BodyFault) -> Next {
+        let answer = match fault {
+            BodyFault::TooLarge => admitted.too_large(),
+            BodyFault::TooSlow => {
+                let message = "The request's body came too slowly.";
+                admitted.refuse(Answer::new(408, "request_timeout", message))
+            }
+            BodyFault::Malformed(answer) => admitted.refuse(answer),
+            // Dropping the exchange records that the client went away.
+            BodyFault::Gone => return Next::Drop,
+        };
+        self.refuse(answer).await
+    }
+
+    /// Sends an answer of our own.
+    pub(super) async fn refuse(&mut self, answer: Answer) -> Next {
+        let persistence = if answer.close {
+            Persistence::Close
+        } else {
+            self.persistence()
+        };
+        self.send(&answer, persistence).await
+    }
+
+    async fn send(&mut self, answer: &Answer, persistence: Persistence) -> Next {
+        let mut out = Vec::with_capacity(512 + answer.body.len());
+        answer.write(&mut out, self.head.method == Method::Head, persistence);
+        self.answer_begun = true;
+        self.deadline
+            .set(self.worker.core.node.limits.write_stall.0);
+        match write(&mut self.io, out, &self.deadline).await {
+            Ok(_) if persistence == Persistence::Close => Next::Close,
+            Ok(_) => Next::Again,
+            Err(_) => Next::Drop,
+        }
+    }
+
+    /// Whether this connection can go on after the present answer.
+    pub(super) fn persistence(&self) -> Persistence {
+        if !self.head.keep_alive || self.worker.stopping.get() {
+            Persistence::Close
+        } else if self.head.version == Version::Http10 {
+            Persistence::KeepAliveStated
+        } else {
+            Persistence::KeepAlive
+        }
+    }
+
+    /// Reads and drops `length` bytes.
+    async fn discard(&mut self, mut length: u64) -> bool {
+        self.deadline.set(LINGER);
+        loop {
+            let take = self
+                .io
+                .input()
+                .len()
+                .min(usize::try_from(length).unwrap_or(usize::MAX));
+            self.io.consume(take);
+            length -= take as u64;
+            if length == 0 {
+                return true;
+            }
+            if !matches!(readable(&mut self.io, &self.deadline).await, Event::Data) {
+                return false;
+            }
+        }
+    }
+
+    async fn after_panic(&mut self) -> Next {
+        self.worker.core.counters.panics.bump();
+        if self.answer_begun {
+            return Next::Cut;
+        }
+        let message = "The gateway failed on this request. The operator's log says where.";
+        let mut answer = Answer::new(500, "internal_error", message);
+        answer.seal(Dialect::OpenAi, "");
+        self.send(&answer, Persistence::Close).await
+    }
+
+    /// Ends our half, and reads what the client still sends, so that the kernel does not answer it
+    /// with a reset that would destroy our last bytes on their way.
+    async fn linger(&mut self) {
+        self.deadline.set(LINGER);
+        if super::wait::bounded(self.io.finish(), &self.deadline)
+            .await
+            .is_ok()
+        {
+            drain(&mut self.io, &self.deadline).await;
+        }
+    }
+}
+
+/// How fast a body comes.
+struct Pace {
+    since: Instant,
+    grace: Duration,
+    bytes_per_second: usize,
+    grace_over: bool,
+}
+
+// === impl Pace ===
+
+impl Pace {
+    fn new(connection: &Connection<'_>) -> Self {
+        let limits = &connection.worker.core.node.limits;
+        Self {
+            since: Instant::now(),
+            grace: limits.body_grace.0,
+            bytes_per_second: limits.body_rate.0,
+            grace_over: false,
+        }
+    }
+
+    fn next_look(&self) -> Duration {
+        if self.grace_over {
+            return RATE_LOOK;
+        }
+        self.grace.saturating_sub(self.since.elapsed())
+    }
+
+    fn keeps_up(&mut self, received: usize) -> bool {
+        self.grace_over = true;
+        let needed = self.since.elapsed().as_secs_f64() * self.bytes_per_second as f64;
+        received as f64 >= needed
+    }
+}

@@ -1,0 +1,300 @@
+//! A byte stream of either kind, TCP or Unix, in the clear or under TLS, with the reading half as
+//! a poll, so that a connection can wait for its client, its upstream and a deadline at once.
+//!
+//! A read that was begun is never dropped half way: its future stays in the [`Io`] until it
+//! completes, so that no byte is lost when the other side of a wait came first. Reads take their
+//! buffer from the core's pool only when data arrives; a resting connection holds none.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use compio::BufResult;
+use compio::driver::BufferRef;
+use compio::io::{AsyncRead, AsyncReadManaged, AsyncWrite};
+use compio::net::{TcpStream, UnixStream};
+
+use super::tls::Tls;
+
+/// Read size when the core's buffer pool is exhausted.
+const OWN_BUFFER_BYTES: usize = 8 * 1024;
+
+/// A connected stream.
+pub(super) struct Io {
+    socket: Socket,
+    tls: Option<Box<Tls>>,
+    reading: Option<Pin<Box<dyn Future<Output = io::Result<Chunk>>>>>,
+    /// Received and not yet consumed, in the clear.
+    input: Vec<u8>,
+    consumed: usize,
+    ended: bool,
+}
+
+#[derive(Clone)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What one read brought.
+enum Chunk {
+    Pooled(BufferRef),
+    Own(Vec<u8>),
+    End,
+}
+
+// === impl Io ===
+
+impl Io {
+    /// A TCP stream in the clear, with delays switched off: tokens must not wait for an ACK.
+    pub(super) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self::over(Socket::Tcp(stream)))
+    }
+
+    /// A Unix stream.
+    pub(super) fn unix(stream: UnixStream) -> Self {
+        Self::over(Socket::Unix(stream))
+    }
+
+    /// Connects to a TCP address.
+    pub(super) async fn connect_tcp(address: std::net::SocketAddr) -> io::Result<Self> {
+        Self::tcp(TcpStream::connect(address).await?)
+    }
+
+    /// Connects to a Unix socket.
+    pub(super) async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::unix(UnixStream::connect(path).await?))
+    }
+
+    /// Puts a TLS server session between the socket and the caller.
+    pub(super) fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(Box::new(tls));
+        self
+    }
+
+    fn over(socket: Socket) -> Self {
+        Self {
+            socket,
+            tls: None,
+            reading: None,
+            input: Vec::new(),
+            consumed: 0,
+            ended: false,
+        }
+    }
+
+    /// Received bytes that nobody has consumed yet.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input[self.consumed..]
+    }
+
+    /// Gives up `count` bytes of [`Io::input`].
+    pub(super) fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.input().len());
+        self.consumed += count;
+        if self.consumed == self.input.len() {
+            self.input.clear();
+            self.consumed = 0;
+        }
+    }
+
+    /// Frees the input's memory where nothing is in it: for a connection that rests.
+    pub(super) fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+    }
+
+    /// True once the other side has ended its half.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads more into [`Io::input`]; `Ready(Ok(0))` at the end of the stream.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            let reading = self
+                .reading
+                .get_or_insert_with(|| Box::pin(read(self.socket.clone())));
+            let chunk = ready!(reading.as_mut().poll(cx));
+            self.reading = None;
+            let bytes: &[u8] = match &chunk {
+                Ok(Chunk::Pooled(buffer)) => buffer,
+                Ok(Chunk::Own(buffer)) => buffer,
+                Ok(Chunk::End) => &[],
+                Err(_) => {
+                    self.ended = true;
+                    return Poll::Ready(chunk.map(|_| 0));
+                }
+            };
+            if bytes.is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(0));
+            }
+            if self.consumed > 0 {
+                self.input.drain(..self.consumed);
+                self.consumed = 0;
+            }
+            let before = self.input.len();
+            match &mut self.tls {
+                None => self.input.extend_from_slice(bytes),
+                Some(tls) => tls.receive(bytes, &mut self.input)?,
+            }
+            let gained = self.input.len() - before;
+            // A TLS record may carry no application data (a ticket, a key update): read on. What
+            // the session wants to send in return leaves with the next write.
+            if gained > 0 {
+                return Poll::Ready(Ok(gained));
+            }
+            if self.tls.as_ref().is_some_and(|tls| tls.closed()) {
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Looks without waiting: `true` when the other side has sent something or has gone. For a
+    /// connection from a pool, either means that it must not be used.
+    pub(super) fn disturbed(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        !self.input().is_empty() || self.poll_fill(&mut cx).is_ready()
+    }
+
+    /// Writes all of `bytes` and gives the buffer back, emptied.
+    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        match &mut self.tls {
+            None => self.socket.write_all(bytes).await,
+            Some(tls) => {
+                let mut records = Vec::new();
+                tls.send(&bytes, &mut records)?;
+                self.socket.write_all(records).await?;
+                let mut bytes = bytes;
+                bytes.clear();
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Runs a TLS handshake to its end; at once for a stream in the clear.
+    pub(super) async fn handshake(&mut self) -> io::Result<()> {
+        loop {
+            let Some(tls) = &mut self.tls else {
+                return Ok(());
+            };
+            if tls.wants_write() {
+                let mut records = Vec::new();
+                tls.drain(&mut records)?;
+                self.socket.write_all(records).await?;
+                continue;
+            }
+            if !tls.handshaking() {
+                return Ok(());
+            }
+            let before = self.ended;
+            self.fill_handshake().await?;
+            if self.ended && !before {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Reads until the handshake advanced; application data that came along stays in the input.
+    async fn fill_handshake(&mut self) -> io::Result<()> {
+        let chunk = read(self.socket.clone()).await?;
+        let bytes: &[u8] = match &chunk {
+            Chunk::Pooled(buffer) => buffer,
+            Chunk::Own(buffer) => buffer,
+            Chunk::End => &[],
+        };
+        if bytes.is_empty() {
+            self.ended = true;
+            return Ok(());
+        }
+        match &mut self.tls {
+            Some(tls) => {
+                let outcome = tls.receive(bytes, &mut self.input);
+                if outcome.is_err() && tls.wants_write() {
+                    // The alert that says why.
+                    let mut records = Vec::new();
+                    tls.drain(&mut records)?;
+                    let _ = self.socket.write_all(records).await;
+                }
+                outcome
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says that no more will be written; the other side may still send.
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            let mut records = Vec::new();
+            tls.close(&mut records)?;
+            self.socket.write_all(records).await?;
+        }
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.shutdown().await,
+            Socket::Unix(stream) => stream.shutdown().await,
+        }
+    }
+
+    /// Makes the close that follows a reset: for an answer that must not look complete.
+    pub(super) fn reset_on_close(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            // Best effort: where it fails the close is still without a last chunk or short of
+            // its length.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    async fn write_all(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        use compio::buf::{IntoInner, IoBuf};
+        let mut slice = bytes.slice(..);
+        loop {
+            if slice.as_init().is_empty() {
+                let mut bytes = slice.into_inner();
+                bytes.clear();
+                return Ok(bytes);
+            }
+            let BufResult(outcome, returned) = match self {
+                Self::Tcp(stream) => stream.write(slice).await,
+                Self::Unix(stream) => stream.write(slice).await,
+            };
+            let count = outcome?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let begin = returned.begin() + count;
+            slice = returned.into_inner().slice(begin..);
+        }
+    }
+}
+
+/// One read, into a pooled buffer where there is one.
+async fn read(mut socket: Socket) -> io::Result<Chunk> {
+    let outcome = match &mut socket {
+        Socket::Tcp(stream) => stream.read_managed(0).await,
+        Socket::Unix(stream) => stream.read_managed(0).await,
+    };
+    match outcome {
+        Ok(Some(buffer)) => Ok(Chunk::Pooled(buffer)),
+        Ok(None) => Ok(Chunk::End),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            let own = Vec::with_capacity(OWN_BUFFER_BYTES);
+            let BufResult(outcome, own) = match &mut socket {
+                Socket::Tcp(stream) => stream.read(own).await,
+                Socket::Unix(stream) => stream.read(own).await,
+            };
+            outcome.map(|_| Chunk::Own(own))
+        }
+        Err(error) => Err(error),
+    }
+}

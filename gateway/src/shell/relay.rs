@@ -1,0 +1,425 @@
+//! From the decided request to the end of its answer: the upstream connection, and the way of the
+//! bytes back.
+
+use std::io;
+
+use std::time::Duration;
+
+use super::connection::{Connection, Next};
+use super::io::Io;
+use super::wait::{Event, Pair, bounded, upstream_readable, write};
+use super::worker::Worker;
+use crate::config::UpstreamAddress;
+use crate::exchange::{Abort, Answer, Answering, Forwarded, UpstreamRequest};
+use crate::http1::{
+    ChunkDecoder, HEAD_MAX, HeadLimits, HeadScanner, Persistence, Progress, ResponseFraming,
+    ResponseHead, parse_response_into,
+};
+
+/// Heads of answers: generous, since the model is ours.
+const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+    request_line: 8 * 1024,
+    head: HEAD_MAX,
+    fields: 200,
+};
+/// How often a full ring is looked at while an exchange waits for room.
+const RING_POLL: Duration = Duration::from_millis(1);
+/// Interim answers (1xx) that an upstream may send before the answer.
+const INTERIM_MAX: usize = 8;
+
+/// Sends the request, relays the answer, says how the connection goes on.
+pub(super) async fn run(
+    connection: &mut Connection<'_>,
+    forwarded: Forwarded,
+    request: UpstreamRequest,
+) -> Next {
+    let worker = connection.worker;
+    if !settled(worker).await {
+        let answer = forwarded.unrecorded();
+        return connection.refuse(answer).await;
+    }
+    let mut upstream = match send(connection, request).await {
+        Ok(upstream) => upstream,
+        Err(answer) => {
+            let answer = forwarded.upstream_failed(answer);
+            return connection.refuse(answer).await;
+        }
+    };
+    let head = match read_head(connection, &mut upstream, &forwarded).await {
+        Ok(Some(head)) => head,
+        // The client went away; dropping the upstream connection frees the engine's slot.
+        Ok(None) => return Next::Drop,
+        Err(HeadFault::Failed(answer)) => {
+            let answer = forwarded.upstream_failed(answer);
+            return connection.refuse(answer).await;
+        }
+        Err(HeadFault::Malformed(fault)) => {
+            let answer = forwarded.upstream_malformed(&fault);
+            return connection.refuse(answer).await;
+        }
+    };
+    let reusable = head.keep_alive && head.framing != ResponseFraming::UntilClose;
+    let framing = head.framing;
+    let version = connection.head.version;
+    let answering = match forwarded.answer(head, version, connection.persistence()) {
+        Ok(answering) => answering,
+        Err(answer) => return connection.refuse(answer).await,
+    };
+    let relayed = Relay {
+        connection,
+        upstream: &mut upstream,
+        body: Body::new(framing),
+    }
+    .run(answering)
+    .await;
+    match relayed {
+        Ok(persistence) => {
+            if reusable && !upstream.ended() && upstream.input().is_empty() {
+                worker
+                    .pool
+                    .borrow_mut()
+                    .put(upstream, worker.timers.now_ms());
+            }
+            if persistence == Persistence::Close {
+                Next::Close
+            } else {
+                Next::Again
+            }
+        }
+        Err(next) => next,
+    }
+}
+
+/// Waits, bounded, until every frame so far is in the ring.
+async fn settled(worker: &Worker) -> bool {
+    let tap = &worker.core.tap;
+    if tap.settled() {
+        return true;
+    }
+    let limit = worker.core.node.limits.ring_wait.0;
+    let mut waited = Duration::ZERO;
+    while waited < limit {
+        compio::time::sleep(RING_POLL).await;
+        waited += RING_POLL;
+        if tap.settled() {
+            return true;
+        }
+    }
+    tap.give_up()
+}
+
+/// Sends the request on a pooled connection or a new one.
+///
+/// A pooled connection may have died while it rested. It is looked at before use, and where the
+/// write fails the request, of which the model cannot have received the whole, is sent once more on
+/// a new connection. After a write that succeeded nothing is sent again: the model may have begun.
+async fn send(connection: &mut Connection<'_>, request: UpstreamRequest) -> Result<Io, Answer> {
+    let worker = connection.worker;
+    let UpstreamRequest { head, body } = request;
+    // A body too large to keep a copy of goes on a new connection, where there is nothing to retry.
+    if body.is_none() {
+        while let Some(mut upstream) = take_pooled(worker) {
+            if upstream.disturbed() {
+                continue;
+            }
+            connection
+                .deadline
+                .set(worker.core.node.limits.write_stall.0);
+            match write(&mut upstream, head.clone(), &connection.deadline).await {
+                Ok(_) => return Ok(upstream),
+                Err(_) => break,
+            }
+        }
+    }
+    let mut upstream = connect(connection).await?;
+    connection
+        .deadline
+        .set(worker.core.node.limits.write_stall.0);
+    let mut sent = write(&mut upstream, head, &connection.deadline).await;
+    if let (Ok(_), Some(body)) = (&sent, body) {
+        connection
+            .deadline
+            .set(worker.core.node.limits.write_stall.0);
+        sent = write(&mut upstream, body, &connection.deadline).await;
+    }
+    match sent {
+        Ok(_) => Ok(upstream),
+        Err(error) => Err(failed(
+            &error,
+            "upstream_reset",
+            "broke off while it was sent the request",
+        )),
+    }
+}
+
+fn take_pooled(worker: &Worker) -> Option<Io> {
+    worker.pool.borrow_mut().take(worker.timers.now_ms())
+}
+
+async fn connect(connection: &mut Connection<'_>) -> Result<Io, Answer> {
+    let worker = connection.worker;
+    connection
+        .deadline
+        .set(worker.core.node.limits.upstream_connect.0);
+    let connected = match &worker.upstream {
+        UpstreamAddress::Tcp(address) => {
+            bounded(Io::connect_tcp(*address), &connection.deadline).await
+        }
+        UpstreamAddress::Unix(path) => bounded(Io::connect_unix(path), &connection.deadline).await,
+    };
+    connected.map_err(|error| {
+        tracing::warn!(upstream = %worker.upstream, "cannot connect: {error}");
+        failed(&error, "upstream_unreachable", "cannot be reached")
+    })
+}
+
+/// 504 when it was a matter of time, else 502.
+fn failed(error: &io::Error, code: &'static str, what: &str) -> Answer {
+    if error.kind() == io::ErrorKind::TimedOut {
+        let message = "The model's server did not answer in time.";
+        return Answer::new(504, "upstream_timeout", message);
+    }
+    Answer::new(502, code, format!("The model's server {what}."))
+}
+
+enum HeadFault {
+    Failed(Answer),
+    Malformed(crate::http1::ResponseFault),
+}
+
+/// Reads the answer's head; `None` when the client went away first.
+async fn read_head(
+    connection: &mut Connection<'_>,
+    upstream: &mut Io,
+    forwarded: &Forwarded,
+) -> Result<Option<ResponseHead>, HeadFault> {
+    let limits = &connection.worker.core.node.limits;
+    let mut scanner = HeadScanner::default();
+    let mut head = ResponseHead::default();
+    let mut interims = 0;
+    connection.deadline.set(limits.upstream_first_byte.0);
+    loop {
+        let parsed = parse_response_into(
+            &mut scanner,
+            upstream.input(),
+            forwarded.head_request(),
+            &RESPONSE_LIMITS,
+            &mut head,
+        );
+        match parsed.map_err(HeadFault::Malformed)? {
+            Progress::Complete { consumed, .. } => {
+                upstream.consume(consumed);
+                if !head.interim {
+                    return Ok(Some(head));
+                }
+                interims += 1;
+                if interims > INTERIM_MAX {
+                    let message = "The model's server sent too many interim answers.";
+                    let answer = Answer::new(502, "upstream_malformed", message);
+                    return Err(HeadFault::Failed(answer));
+                }
+                continue;
+            }
+            Progress::Incomplete => {}
+        }
+        let waited = upstream_readable(&mut connection.io, upstream, &connection.deadline).await;
+        let kind = match waited {
+            Pair::Upstream(Event::Data) => continue,
+            Pair::ClientGone => return Ok(None),
+            Pair::Upstream(Event::Gone | Event::Broken) => io::ErrorKind::ConnectionReset,
+            Pair::Upstream(Event::Due) | Pair::Due => io::ErrorKind::TimedOut,
+        };
+        let what = "closed the connection before it answered";
+        return Err(HeadFault::Failed(failed(
+            &kind.into(),
+            "upstream_reset",
+            what,
+        )));
+    }
+}
+
+/// The answer's body as it comes from the upstream.
+enum Body {
+    Length(u64),
+    Chunked(ChunkDecoder),
+    UntilClose,
+    Done,
+}
+
+/// One answer on its way.
+struct Relay<'a, 'w> {
+    connection: &'a mut Connection<'w>,
+    upstream: &'a mut Io,
+    body: Body,
+}
+
+// === impl Relay ===
+
+impl Relay<'_, '_> {
+    /// Relays to the end; how the client's connection goes on, or why it cannot.
+    async fn run(mut self, mut answering: Answering) -> Result<Persistence, Next> {
+        let persistence = answering.persistence();
+        let mut out = Vec::with_capacity(2048);
+        answering.start(&mut out);
+        loop {
+            match self.pass(&mut answering, &mut out) {
+                Ok(()) => {}
+                Err(Passing::Malformed) => {
+                    let answer = Answer::new(
+                        502,
+                        "upstream_malformed",
+                        "The model's server sent a body that is not valid HTTP.",
+                    );
+                    return Err(self.abort(answering.upstream_broke(answer), out).await);
+                }
+                Err(Passing::Aborted(abort)) => return Err(self.abort(abort, out).await),
+            }
+            if matches!(self.body, Body::Done) {
+                if let Err(abort) = answering.end(&mut out) {
+                    return Err(self.abort(abort, out).await);
+                }
+                self.flush(out).await?;
+                return Ok(persistence);
+            }
+            if !out.is_empty() {
+                if !settled(self.connection.worker).await {
+                    return Err(self.abort(answering.unrecorded(), Vec::new()).await);
+                }
+                out = self.flush(out).await?;
+            }
+            match self.wait(&mut answering, &mut out).await {
+                Ok(()) => {}
+                Err(Waiting::ClientGone) => return Err(Next::Drop),
+                Err(Waiting::Aborted(abort)) => return Err(self.abort(abort, out).await),
+                Err(Waiting::Broke(answer)) => {
+                    return Err(self.abort(answering.upstream_broke(answer), out).await);
+                }
+            }
+        }
+    }
+
+    /// Hands what the upstream has sent so far through the exchange.
+    fn pass(&mut self, answering: &mut Answering, out: &mut Vec<u8>) -> Result<(), Passing> {
+        loop {
+            let input = self.upstream.input();
+            let (data, consumed, done) = match &mut self.body {
+                Body::Done => return Ok(()),
+                Body::Length(left) => {
+                    let take = input
+                        .len()
+                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= take as u64;
+                    (0..take, take, *left == 0)
+                }
+                Body::UntilClose => (0..input.len(), input.len(), false),
+                Body::Chunked(_) if input.is_empty() => return Ok(()),
+                Body::Chunked(decoder) => {
+                    let step = decoder.decode(input).map_err(|_| Passing::Malformed)?;
+                    (step.data, step.consumed, step.done)
+                }
+            };
+            let idle = consumed == 0;
+            let passed = if data.is_empty() {
+                Ok(())
+            } else {
+                answering.data(&input[data], out)
+            };
+            self.upstream.consume(consumed);
+            if done {
+                self.body = Body::Done;
+            }
+            passed.map_err(Passing::Aborted)?;
+            if done || idle {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for more of the answer.
+    async fn wait(&mut self, answering: &mut Answering, out: &mut Vec<u8>) -> Result<(), Waiting> {
+        let limits = &self.connection.worker.core.node.limits;
+        let holding = answering.holds() && limits.hold.0 < limits.upstream_idle.0;
+        let patience = if holding {
+            limits.hold.0
+        } else {
+            limits.upstream_idle.0
+        };
+        self.connection.deadline.set(patience);
+        let Connection { io, deadline, .. } = &mut *self.connection;
+        match upstream_readable(io, self.upstream, deadline).await {
+            Pair::Upstream(Event::Data) => Ok(()),
+            Pair::ClientGone => Err(Waiting::ClientGone),
+            Pair::Upstream(Event::Gone) if matches!(self.body, Body::UntilClose) => {
+                self.body = Body::Done;
+                Ok(())
+            }
+            Pair::Upstream(Event::Gone | Event::Broken) => Err(Waiting::Broke(Answer::new(
+                502,
+                "upstream_reset",
+                "The model's server broke off in the middle of its answer.",
+            ))),
+            Pair::Upstream(Event::Due) | Pair::Due if holding => {
+                answering.expire(out).map_err(Waiting::Aborted)
+            }
+            Pair::Upstream(Event::Due) | Pair::Due => Err(Waiting::Broke(Answer::new(
+                504,
+                "upstream_timeout",
+                "The model's server stopped in the middle of its answer.",
+            ))),
+        }
+    }
+
+    /// Sends what is ready to the client and gives the buffer back.
+    async fn flush(&mut self, out: Vec<u8>) -> Result<Vec<u8>, Next> {
+        if out.is_empty() {
+            return Ok(out);
+        }
+        self.connection.answer_begun = true;
+        self.connection
+            .deadline
+            .set(self.connection.worker.core.node.limits.write_stall.0);
+        let Connection { io, deadline, .. } = &mut *self.connection;
+        // A client that cannot be written to has gone, or does not read.
+        write(io, out, deadline).await.map_err(|_| Next::Drop)
+    }
+
+    /// Ends an answer that cannot be completed. The upstream connection is dropped with it.
+    async fn abort(&mut self, abort: Abort, out: Vec<u8>) -> Next {
+        match abort {
+            Abort::Answer(answer) => self.connection.refuse(answer.closing()).await,
+            Abort::Ended => match self.flush(out).await {
+                Ok(_) => Next::Close,
+                Err(next) => next,
+            },
+            Abort::Cut => {
+                // What had been inspected already may go; the connection is reset after it.
+                let _ = self.flush(out).await;
+                Next::Cut
+            }
+        }
+    }
+}
+
+enum Passing {
+    Malformed,
+    Aborted(Abort),
+}
+
+enum Waiting {
+    ClientGone,
+    Broke(Answer),
+    Aborted(Abort),
+}
+
+// === impl Body ===
+
+impl Body {
+    fn new(framing: ResponseFraming) -> Self {
+        match framing {
+            ResponseFraming::None | ResponseFraming::Length(0) => Self::Done,
+            ResponseFraming::Length(length) => Self::Length(length),
+            ResponseFraming::Chunked => Self::Chunked(ChunkDecoder::new()),
+            ResponseFraming::UntilClose => Self::UntilClose,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Coarse deadlines, one slot per connection.
+//!
+//! A connection has one deadline at a time (reading a head, waiting for the model, resting), moves
+//! it many times per call and almost never reaches it. So setting one is a store, no heap, no
+//! system call; one ticker per core looks at all slots every [`TICK`] and wakes the few that are
+//! due. A deadline is met up to one tick late, never early. The ticker runs only while something
+//! is armed, so that an idle core sleeps.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How often deadlines are looked at; each may be late by this much.
+pub(super) const TICK: Duration = Duration::from_millis(20);
+
+/// A slot's deadline when nothing is armed.
+const NEVER: u64 = u64::MAX;
+
+/// All slots of one core.
+#[derive(Clone)]
+pub(super) struct Timers(Rc<Inner>);
+
+struct Inner {
+    origin: Instant,
+    /// Milliseconds since `origin`, refreshed by the ticker.
+    now_ms: Cell<u64>,
+    armed: Cell<usize>,
+    ticker: RefCell<Option<Waker>>,
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<usize>>,
+}
+
+struct Slot {
+    due_ms: u64,
+    /// The connection rests between two calls, so it may be ended early.
+    resting: bool,
+    waker: Option<Waker>,
+}
+
+/// One connection's slot; freed on drop.
+pub(super) struct Deadline {
+    timers: Timers,
+    index: usize,
+}
+
+// === impl Timers ===
+
+impl Timers {
+    /// No slots, nothing armed.
+    pub(super) fn new() -> Self {
+        Self(Rc::new(Inner {
+            origin: Instant::now(),
+            now_ms: Cell::new(0),
+            armed: Cell::new(0),
+            ticker: RefCell::new(None),
+            slots: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+        }))
+    }
+
+    /// A new slot, not armed.
+    pub(super) fn slot(&self) -> Deadline {
+        let mut slots = self.0.slots.borrow_mut();
+        let index = self.0.free.borrow_mut().pop().unwrap_or_else(|| {
+            slots.push(Slot {
+                due_ms: NEVER,
+                resting: false,
+                waker: None,
+            });
+            slots.len() - 1
+        });
+        Deadline {
+            timers: self.clone(),
+            index,
+        }
+    }
+
+    /// Milliseconds since the core started, at most one tick old while anything is armed.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.0.now_ms.get()
+    }
+
+    /// Reads the clock now, for measurements that need it fresh.
+    pub(super) fn refresh(&self) -> u64 {
+        let now = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.0.now_ms.set(now);
+        now
+    }
+
+    /// Runs for ever: looks at the slots every tick while any is armed.
+    pub(super) async fn run<S, F>(&self, sleep: S)
+    where
+        S: Fn(Duration) -> F,
+        F: Future<Output = ()>,
+    {
+        loop {
+            std::future::poll_fn(|cx| self.poll_armed(cx)).await;
+            sleep(TICK).await;
+            self.tick();
+        }
+    }
+
+    /// Makes the deadline of every resting connection due: the core is about to stop.
+    pub(super) fn end_rest(&self) {
+        for slot in self
+            .0
+            .slots
+            .borrow_mut()
+            .iter_mut()
+            .filter(|slot| slot.resting)
+        {
+            slot.due_ms = 0;
+        }
+        self.tick();
+    }
+
+    fn poll_armed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.armed.get() > 0 {
+            return Poll::Ready(());
+        }
+        *self.0.ticker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn tick(&self) {
+        let now = self.refresh();
+        let mut due = Vec::new();
+        for slot in self.0.slots.borrow_mut().iter_mut() {
+            if slot.due_ms <= now {
+                due.extend(slot.waker.take());
+            }
+        }
+        // Woken after the borrow has ended: a waker may run code that takes a slot.
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+// === impl Deadline ===
+
+impl Deadline {
+    /// Due in `span` from now; replaces what was set before.
+    pub(super) fn set(&self, span: Duration) {
+        let inner = &self.timers.0;
+        // Without anything armed the ticker has slept and its clock is old.
+        let now = if inner.armed.get() == 0 {
+            self.timers.refresh()
+        } else {
+            inner.now_ms.get()
+        };
+        let span = u64::try_from(span.as_millis()).unwrap_or(NEVER / 2);
+        self.store(now.saturating_add(span).min(NEVER - 1), false);
+    }
+
+    /// The same for a connection that rests between two calls.
+    pub(super) fn set_resting(&self, span: Duration) {
+        self.set(span);
+        self.timers.0.slots.borrow_mut()[self.index].resting = true;
+    }
+
+    /// Nothing is due.
+    pub(super) fn clear(&self) {
+        self.store(NEVER, false);
+    }
+
+    fn store(&self, due_ms: u64, resting: bool) {
+        let inner = &self.timers.0;
+        let mut slots = inner.slots.borrow_mut();
+        let slot = &mut slots[self.index];
+        let (was, is) = (slot.due_ms != NEVER, due_ms != NEVER);
+        slot.due_ms = due_ms;
+        slot.resting = resting;
+        if !is {
+            slot.waker = None;
+        }
+        let armed = inner.armed.get() + usize::from(is) - usize::from(was);
+        inner.armed.set(armed);
+        drop(slots);
+        if is && armed == 1 {
+            if let Some(ticker) = inner.ticker.borrow_mut().take() {
+                ticker.wake();
+            }
+        }
+    }
+
+    /// Ready once the deadline has passed.
+    pub(super) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &self.timers.0;
+        let mut slots = inner.slots.borrow_mut();
+        let slot = &mut slots[self.index];
+        if slot.due_ms <= inner.now_ms.get() {
+            return Poll::Ready(());
+        }
+        if !slot
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            slot.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.clear();
+        self.timers.0.free.borrow_mut().push(self.index);
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(deadline: &Deadline) -> bool {
+        deadline
+            .poll_due(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn due_only_after_its_time_and_slots_are_reused() {
+        let timers = Timers::new();
+        let deadline = timers.slot();
+        assert!(!poll(&deadline));
+        deadline.set(Duration::ZERO);
+        timers.tick();
+        assert!(poll(&deadline));
+        deadline.set(Duration::from_secs(3600));
+        timers.tick();
+        assert!(!poll(&deadline));
+        assert_eq!(timers.0.armed.get(), 1);
+        drop(deadline);
+        assert_eq!(timers.0.armed.get(), 0);
+        let again = timers.slot();
+        assert_eq!((again.index, timers.0.slots.borrow().len()), (0, 1));
+    }
+}

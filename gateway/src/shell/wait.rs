@@ -1,0 +1,105 @@
+//! Waiting for the first of several things: the client, the upstream, a deadline.
+
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use super::io::Io;
+use super::timers::Deadline;
+
+/// What came first.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Bytes arrived.
+    Data,
+    /// The other side ended its half.
+    Gone,
+    /// The connection broke.
+    Broken,
+    /// The deadline has passed.
+    Due,
+}
+
+/// What came first, of two connections.
+#[derive(Debug)]
+pub(super) enum Pair {
+    /// Of the upstream.
+    Upstream(Event),
+    /// The client has gone.
+    ClientGone,
+    /// The deadline has passed.
+    Due,
+}
+
+/// Requests that a client may send ahead while its present one is being answered. Beyond it the
+/// client's bytes stay in its own kernel.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+// === impl Event ===
+
+impl Event {
+    fn of(filled: &io::Result<usize>) -> Self {
+        match filled {
+            Ok(0) => Self::Gone,
+            Ok(_) => Self::Data,
+            Err(_) => Self::Broken,
+        }
+    }
+}
+
+/// Waits for bytes on one connection.
+pub(super) async fn readable(io: &mut Io, deadline: &Deadline) -> Event {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = io.poll_fill(cx) {
+            return Poll::Ready(Event::of(&outcome));
+        }
+        deadline.poll_due(cx).map(|()| Event::Due)
+    })
+    .await
+}
+
+/// Waits for bytes of the upstream, while watching whether the client stays.
+pub(super) async fn upstream_readable(
+    client: &mut Io,
+    upstream: &mut Io,
+    deadline: &Deadline,
+) -> Pair {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = upstream.poll_fill(cx) {
+            return Poll::Ready(Pair::Upstream(Event::of(&outcome)));
+        }
+        // Reading ahead only as far as the bound; past it, whether the client is still there is
+        // seen when its answer is written.
+        while client.input().len() < AHEAD_BYTES_MAX {
+            match client.poll_fill(cx) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Pair::ClientGone),
+                Poll::Pending => break,
+            }
+        }
+        deadline.poll_due(cx).map(|()| Pair::Due)
+    })
+    .await
+}
+
+/// Writes all, or fails with `TimedOut` at the deadline. Gives the buffer back, emptied.
+pub(super) async fn write(io: &mut Io, bytes: Vec<u8>, deadline: &Deadline) -> io::Result<Vec<u8>> {
+    bounded(io.write(bytes), deadline).await
+}
+
+/// Runs `future`, or fails with `TimedOut` at the deadline.
+pub(super) async fn bounded<T>(
+    future: impl Future<Output = io::Result<T>>,
+    deadline: &Deadline,
+) -> io::Result<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        deadline
+            .poll_due(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
+}

@@ -1,0 +1,208 @@
+//! One core: its runtime, its listeners, its connections, its upstream pool.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use compio::net::{TcpListener, UnixListener};
+use compio::runtime::Runtime;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use super::connection;
+use super::io::Io;
+use super::listen::Listeners;
+use super::runtime::{build, driver_name};
+use super::timers::Timers;
+use crate::config::UpstreamAddress;
+use crate::exchange::{Core, Node, Peer};
+use crate::identity::Authenticator;
+use crate::tap::Tap;
+use crate::telemetry::CoreCounters;
+use crate::upstream::Pool;
+
+/// How long to wait after `accept` failed, usually for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How often a stopping core looks whether its last exchange has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// Becomes true once, when the process should stop.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// Everything that a core's thread is made from; it crosses to that thread once.
+pub struct WorkerSeed {
+    /// The core to run on.
+    pub core: usize,
+    /// Shared by all cores.
+    pub node: Arc<Node>,
+    /// This core's listeners.
+    pub listeners: Listeners,
+    /// TLS for TCP, where configured; replaced when the files change.
+    pub tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
+    /// Where the model listens.
+    pub upstream: UpstreamAddress,
+    /// Verifies credentials.
+    pub authenticator: Box<dyn FnOnce() -> Authenticator + Send>,
+    /// The way to the recorder.
+    pub tap: Tap,
+    /// This core's counters.
+    pub counters: Arc<CoreCounters>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// What the connections of one core share.
+pub(super) struct Worker {
+    pub(super) core: Rc<Core>,
+    pub(super) timers: Timers,
+    pub(super) pool: RefCell<Pool<Io>>,
+    pub(super) upstream: UpstreamAddress,
+    pub(super) tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
+    pub(super) connections: Cell<usize>,
+    pub(super) stopping: Cell<bool>,
+}
+
+/// Starts the thread; it ends after `shutdown`, once its exchanges have ended or the drain time is
+/// over. `started` hears which I/O driver the core got, or why it has none.
+pub fn start(
+    seed: WorkerSeed,
+    started: std::sync::mpsc::Sender<io::Result<&'static str>>,
+) -> io::Result<JoinHandle<()>> {
+    let name = format!("core-{}", seed.core);
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || match build(Some(seed.core)) {
+            Ok(runtime) => {
+                let _ = started.send(Ok(driver_name(runtime.driver_type())));
+                // The starter waits until every sender is gone.
+                drop(started);
+                run(&runtime, seed);
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        })
+}
+
+fn run(runtime: &Runtime, seed: WorkerSeed) {
+    let limits = seed.node.limits.clone();
+    let core = Core::new(
+        seed.node,
+        u32::try_from(seed.core).unwrap_or(u32::MAX),
+        (seed.authenticator)(),
+        seed.tap,
+        seed.counters,
+    );
+    let pool = Pool::new(limits.upstream_pool, limits.upstream_keep_alive.as_ms());
+    let worker = Rc::new(Worker {
+        core,
+        timers: Timers::new(),
+        pool: RefCell::new(pool),
+        upstream: seed.upstream,
+        tls: seed.tls,
+        connections: Cell::new(0),
+        stopping: Cell::new(false),
+    });
+    let Listeners { tcp, unix } = seed.listeners;
+    let mut shutdown = seed.shutdown;
+    runtime.block_on(async {
+        let timers = worker.timers.clone();
+        let ticker = compio::runtime::spawn(async move {
+            timers.run(compio::time::sleep).await;
+        });
+        let mut accepting = Vec::new();
+        if let Some(listener) = tcp {
+            accepting.push(compio::runtime::spawn(accept_tcp(worker.clone(), listener)));
+        }
+        if let Some(listener) = unix {
+            accepting.push(compio::runtime::spawn(accept_unix(
+                worker.clone(),
+                listener,
+            )));
+        }
+        // An error means that the sender is gone: the process is ending all the same.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        drop(accepting);
+        worker.stopping.set(true);
+        worker.timers.end_rest();
+        let mut waited = Duration::ZERO;
+        while worker.connections.get() > 0 && waited < limits.drain.0 {
+            compio::time::sleep(DRAIN_POLL).await;
+            waited += DRAIN_POLL;
+        }
+        drop(ticker);
+    });
+}
+
+async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("the TCP listener cannot be used: {error}"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => match Io::tcp(stream) {
+                Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
+                // The client is gone already.
+                Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+            },
+            Err(error) => retry_accept(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(worker: Rc<Worker>, listener: std::os::unix::net::UnixListener) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("the Unix listener cannot be used: {error}"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
+            Err(error) => retry_accept(&error).await,
+        }
+    }
+}
+
+async fn retry_accept(error: &io::Error) {
+    tracing::warn!("a connection cannot be accepted: {error}");
+    compio::time::sleep(ACCEPT_RETRY).await;
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Serves a new connection on a task of its own.
+    fn take(self: Rc<Self>, io: Io, peer: Peer) {
+        let counters = &self.core.counters;
+        counters.connections.bump();
+        let full = self.connections.get() >= self.core.node.limits.connections_per_core;
+        if full {
+            counters.connections_refused.bump();
+        }
+        self.connections.set(self.connections.get() + 1);
+        let guest = Guest(self);
+        compio::runtime::spawn(async move {
+            if full {
+                connection::refuse_full(&guest.0, io, peer).await;
+            } else {
+                connection::serve(&guest.0, io, peer).await;
+            }
+            drop(guest);
+        })
+        .detach();
+    }
+}
+
+/// Counts a connection for as long as it lives, panics included.
+struct Guest(Rc<Worker>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! What the gateway tells the recorder, and what happens when it cannot.
+//!
+//! One tap per core writes frames to that core's ring. A full ring makes frames wait in a bounded
+//! backlog, in order; the connection that caused them waits too ([`Tap::settled`]). Past the
+//! backlog, or past the wait, frames are lost: they are counted, and the count goes into the log
+//! as a gap as soon as there is room, so that nothing is lost silently.
+
+mod record;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use penstock_recorder::frame::{Frame, FrameBody, Gap, SessionId};
+use penstock_recorder::ring::{Producer, PushError};
+
+pub(crate) use record::{End, Moment};
+pub use record::{Open, Record};
+
+use crate::config::OnLoss;
+use crate::telemetry::CoreCounters;
+
+/// Frames that may wait for room in the ring, per core.
+const BACKLOG_FRAMES_MAX: usize = 1024;
+
+/// One core's way to the recorder.
+pub struct Tap {
+    inner: RefCell<Inner>,
+    recorder_alive: Arc<AtomicBool>,
+    on_loss: OnLoss,
+    counters: Arc<CoreCounters>,
+    enabled: bool,
+}
+
+struct Inner {
+    producer: Option<Producer>,
+    backlog: VecDeque<Frame>,
+    lost: Option<Lost>,
+}
+
+/// What has been lost since the last gap was written.
+struct Lost {
+    sessions: u64,
+    frames: u64,
+    last_session: SessionId,
+    from_unix_ns: u64,
+    to_unix_ns: u64,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// A tap into `producer`'s ring; `recorder_alive` is kept true by the control thread while a
+    /// recorder is connected.
+    pub fn new(
+        producer: Producer,
+        recorder_alive: Arc<AtomicBool>,
+        on_loss: OnLoss,
+        counters: Arc<CoreCounters>,
+    ) -> Self {
+        let inner = Inner {
+            producer: Some(producer),
+            backlog: VecDeque::new(),
+            lost: None,
+        };
+        Self {
+            inner: RefCell::new(inner),
+            recorder_alive,
+            on_loss,
+            counters,
+            enabled: true,
+        }
+    }
+
+    /// A tap that records nothing, for a gateway whose recorder is switched off.
+    pub fn disabled(counters: Arc<CoreCounters>) -> Self {
+        let inner = Inner {
+            producer: None,
+            backlog: VecDeque::new(),
+            lost: None,
+        };
+        Self {
+            inner: RefCell::new(inner),
+            recorder_alive: Arc::default(),
+            on_loss: OnLoss::Serve,
+            counters,
+            enabled: false,
+        }
+    }
+
+    /// False when recording is switched off, so that no frame need be built.
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// May a new exchange begin? With `on_loss = "refuse"` only while a recorder is connected.
+    pub fn admits(&self) -> bool {
+        if !self.enabled || self.recorder_alive.load(Ordering::Relaxed) {
+            return true;
+        }
+        if self.on_loss == OnLoss::Serve {
+            self.counters.unrecorded.bump();
+            return true;
+        }
+        false
+    }
+
+    /// Hands one frame over, or queues it, or counts it as lost.
+    pub fn record(&self, frame: Frame) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.producer.is_none() {
+            return;
+        }
+        inner.flush(&self.counters);
+        if inner.backlog.is_empty() && inner.lost.is_none() {
+            match inner.push(&frame) {
+                Ok(()) => return self.counters.frames.bump(),
+                Err(PushError::TooLarge) => return inner.lose(&frame),
+                Err(PushError::Full) => {}
+            }
+        }
+        if inner.lost.is_some() || inner.backlog.len() >= BACKLOG_FRAMES_MAX {
+            // Once something was lost, what follows of it is of no use before the gap is written.
+            inner.lose(&frame);
+        } else {
+            inner.backlog.push_back(frame);
+        }
+    }
+
+    /// True when every frame so far is in the ring (or counted as lost).
+    pub fn settled(&self) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        inner.flush(&self.counters);
+        inner.backlog.is_empty()
+    }
+
+    /// The wait for room is over. With `on_loss = "serve"` what waits is given up and counted, and
+    /// true says that the exchange may go on; with `"refuse"` it must end.
+    pub fn give_up(&self) -> bool {
+        if self.on_loss == OnLoss::Refuse {
+            return false;
+        }
+        let mut inner = self.inner.borrow_mut();
+        while let Some(frame) = inner.backlog.pop_front() {
+            inner.lose(&frame);
+        }
+        true
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn push(&mut self, frame: &Frame) -> Result<(), PushError> {
+        match &mut self.producer {
+            Some(producer) => producer.push(frame),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves what waits into the ring as far as there is room, gap first.
+    fn flush(&mut self, counters: &CoreCounters) {
+        if let Some(lost) = &self.lost {
+            let frame = lost.to_frame();
+            if self.push(&frame).is_err() {
+                return;
+            }
+            self.lost = None;
+        }
+        while let Some(frame) = self.backlog.pop_front() {
+            match self.push(&frame) {
+                Ok(()) => counters.frames.bump(),
+                Err(PushError::Full) => return self.backlog.push_front(frame),
+                Err(PushError::TooLarge) => self.lose(&frame),
+            }
+        }
+    }
+
+    fn lose(&mut self, frame: &Frame) {
+        match &mut self.lost {
+            Some(lost) => {
+                lost.frames += 1;
+                lost.sessions += u64::from(lost.last_session != frame.session);
+                lost.last_session = frame.session;
+                lost.to_unix_ns = frame.at_unix_ns;
+            }
+            None => {
+                self.lost = Some(Lost {
+                    sessions: 1,
+                    frames: 1,
+                    last_session: frame.session,
+                    from_unix_ns: frame.at_unix_ns,
+                    to_unix_ns: frame.at_unix_ns,
+                });
+            }
+        }
+    }
+}
+
+// === impl Lost ===
+
+impl Lost {
+    fn to_frame(&self) -> Frame {
+        Frame {
+            session: SessionId([0; 16]),
+            index: 0,
+            at_unix_ns: self.to_unix_ns,
+            body: FrameBody::Gap(Gap {
+                sessions: self.sessions,
+                frames: self.frames,
+                from_unix_ns: self.from_unix_ns,
+                to_unix_ns: self.to_unix_ns,
+                reason: "the gateway's ring was full".to_owned(),
+            }),
+        }
+    }
+}

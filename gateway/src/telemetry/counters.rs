@@ -1,0 +1,122 @@
+//! Counters, one set per core, written by that core only and read by the control thread. A plain
+//! load and store: no locked instruction on the request path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde::Serialize;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// One core's counters.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct CoreCounters { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// Sums over all cores.
+        #[derive(Debug, Default, Serialize)]
+        pub struct Totals { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Totals {
+            fn add(&mut self, core: &CoreCounters) {
+                $(self.$name += core.$name.read();)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections,
+    /// Connections refused because the core serves as many as it may.
+    connections_refused,
+    /// Requests whose head was read.
+    requests,
+    /// Requests refused before they reached the model, for whatever reason.
+    refused,
+    /// Requests refused for want of a valid credential.
+    unauthenticated,
+    /// Requests refused for want of permission.
+    forbidden,
+    /// Requests blocked by a guard.
+    blocked,
+    /// Requests of which something was masked.
+    masked_requests,
+    /// Responses of which something was masked.
+    masked_responses,
+    /// Requests sent upstream.
+    forwarded,
+    /// Upstream failures: refused, reset, late, malformed.
+    upstream_failures,
+    /// Exchanges whose client went away before the end.
+    abandoned,
+    /// Exchanges served without a record.
+    unrecorded,
+    /// Frames written to the ring.
+    frames,
+    /// Connections ended by a panic.
+    panics,
+}
+
+/// A number that one thread writes and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// The counters of all cores.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Arc<[Arc<CoreCounters>]>);
+
+// === impl Counter ===
+
+impl Counter {
+    /// One more.
+    pub fn bump(&self) {
+        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// The present value.
+    pub fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// One set for each of `cores` cores.
+    pub fn new(cores: usize) -> Self {
+        Self((0..cores).map(|_| Arc::default()).collect())
+    }
+
+    /// The set of the core with this index.
+    pub fn core(&self, index: usize) -> Arc<CoreCounters> {
+        self.0[index].clone()
+    }
+
+    /// How many cores there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Sums, each read at its own instant.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.0.iter().for_each(|core| totals.add(core));
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_sum_over_cores() {
+        let counters = Counters::new(2);
+        counters.core(0).requests.bump();
+        counters.core(1).requests.bump();
+        counters.core(1).panics.bump();
+        let totals = counters.totals();
+        assert_eq!((totals.requests, totals.panics, totals.blocked), (2, 1, 0));
+    }
+}

@@ -1,0 +1,26 @@
+//! What the gateway says of itself: log lines and counters. Never a body, never a credential.
+
+mod counters;
+
+pub use counters::{CoreCounters, Counters, Totals};
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, LogSection};
+
+/// Starts logging to standard error.
+pub fn start(log: &LogSection) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.level)
+        .map_err(|error| format!("[log] `level` is not understood: {error}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter);
+    match log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+    .map_err(|error| error.to_string())
+}
