@@ -192,9 +192,10 @@ fn collect(value: &Value, out: &mut String, depth: usize) {
             items.iter().for_each(|item| collect(item, out, depth + 1));
         }
         Value::Object(fields) if depth < DEPTH_MAX => {
-            fields
-                .values()
-                .for_each(|item| collect(item, out, depth + 1));
+            let texts = fields
+                .iter()
+                .filter(|(name, _)| !NO_TEXTS.contains(&name.as_str()));
+            texts.for_each(|(_, item)| collect(item, out, depth + 1));
         }
         _ => {}
     }

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::keys::{Algorithm, KeyError, KeySet};
+use super::keys::{Algorithm, KeyError};
+use super::keyset::KeySet;
 
 /// What a token shall say. Start from [`TokenSpec::default`] and change what matters.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,9 +4,11 @@
 //! It hands a token to whoever asks. That is its purpose, and why it listens on loopback only.
 
 mod keys;
+mod keyset;
 mod mint;
 mod serve;
 
-pub use keys::{Algorithm, KeyError, KeySet, SigningKey, now_unix};
+pub use keys::{Algorithm, KeyError, SigningKey, now_unix};
+pub use keyset::KeySet;
 pub use mint::{MintError, TokenSpec, encode_segment, jws, mint};
 pub use serve::{Client, Fetches, Issuer, IssuerOptions};

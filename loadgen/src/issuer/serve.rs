@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use super::keys::{Algorithm, KeyError, KeySet, now_unix};
+use super::keys::{Algorithm, KeyError, now_unix};
+use super::keyset::KeySet;
 use super::mint::{MintError, TokenSpec, mint};
 
 /// The largest body that the provider reads.
