@@ -15,14 +15,14 @@ use super::cache::{TokenCache, TokenHash};
 use super::compact::Compact;
 use super::credential::Credential;
 use super::error::{
-    AuthError, Fault, MISSING_CREDENTIAL, NO_ISSUER, PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE,
+    AuthError, MISSING_CREDENTIAL, NO_ISSUER, PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE,
     UNKNOWN_ISSUER, UNKNOWN_KEY, UNSUPPORTED_ALGORITHM,
 };
 use super::header::Header;
 use super::json::Json;
 use super::keys::Fingerprint;
 use super::principal::Principal;
-use super::shared::IdentityShared;
+use super::shared::{IdentityShared, Issuer};
 
 /// Turns credentials into principals. One per core; not shared between threads.
 pub struct Authenticator {
@@ -148,24 +148,44 @@ fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verifi
     }
     header.check_type(&issuer.token_types)?;
 
-    // What fresh keys might change comes with something to wait for.
-    let refusal = |fault: Fault| match fault {
-        UNKNOWN_KEY | PROVIDER_UNAVAILABLE => fault.with_refresh(issuer.gate.ask(now_unix)),
-        _ => fault.into(),
-    };
-    let snapshot = issuer.snapshot();
-    let keys = snapshot
-        .keys_at(now_unix, issuer.keys_max_age_s)
-        .ok_or_else(|| refusal(PROVIDER_UNAVAILABLE))?;
-    let key = keys
-        .verify(&token, header.key_id, header.algorithm)
-        .map_err(refusal)?;
+    let (key, generation) = verify_signature(issuer, &token, &header, now_unix)?;
     let accepted = issuer.rules.accept(&claims, now_unix)?;
     Ok(Verified {
         principal: Rc::new(accepted.principal),
         not_before_unix: accepted.not_before_unix,
         issuer: index,
-        generation: snapshot.generation,
-        key: key.fingerprint,
+        generation,
+        key,
     })
+}
+
+/// Verifies the signature by the issuer's keys as they are now. Returns which key it was, and in which
+/// generation. A refusal that fresh keys might change comes with something to wait for.
+fn verify_signature(
+    issuer: &Issuer,
+    token: &Compact<'_>,
+    header: &Header<'_>,
+    now_unix: u64,
+) -> Result<(Fingerprint, u64), AuthError> {
+    /// Keys may be replaced between looking at them and asking for fresh ones, hardly twice in a row.
+    const LOOKS_MAX: usize = 3;
+    let mut refresh = None;
+    let mut fault = UNKNOWN_KEY;
+    for _ in 0..LOOKS_MAX {
+        let snapshot = issuer.snapshot();
+        let verified = snapshot
+            .keys_at(now_unix, issuer.keys_max_age_s)
+            .ok_or(PROVIDER_UNAVAILABLE)
+            .and_then(|keys| keys.verify(token, header.key_id, header.algorithm));
+        fault = match verified {
+            Ok(key) => return Ok((key.fingerprint, snapshot.generation)),
+            Err(fault @ (UNKNOWN_KEY | PROVIDER_UNAVAILABLE)) => fault,
+            Err(fault) => return Err(fault.into()),
+        };
+        refresh = issuer.gate.ask(now_unix);
+        if issuer.snapshot().is_same_fetch(&snapshot) {
+            break;
+        }
+    }
+    Err(fault.with_refresh(refresh))
 }
