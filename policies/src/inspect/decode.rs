@@ -102,7 +102,17 @@ fn decode_one(coding: Coding, body: &[u8], bounds: &DecodeBounds) -> Result<Vec<
             out.read_all(&mut reader)?;
             nothing_after(reader.into_inner())?;
         }
-        Coding::Deflate => out.inflate(body)?,
+        Coding::Deflate => {
+            // `deflate` means zlib (RFC 9110, 8.4.1.2), but senders of raw deflate have always
+            // existed, and raw deflate may begin like zlib.
+            let zlib = out.inflate(body, true);
+            if zlib == Err(DecodeError::Corrupt) {
+                out.bytes.clear();
+                out.inflate(body, false)?;
+            } else {
+                zlib?;
+            }
+        }
         Coding::Brotli => out.read_all(&mut brotli::Decompressor::new(body, STEP_BYTES))?,
         Coding::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(body);
@@ -157,18 +167,15 @@ impl Output<'_> {
         }
     }
 
-    /// `deflate` means zlib (RFC 9110, 8.4.1.2), but senders of raw deflate have always existed.
     /// Driven by hand, because the reader adapters take a stream that was cut short for complete.
-    fn inflate(&mut self, body: &[u8]) -> Result<(), DecodeError> {
-        let zlib = matches!(body, [first, second, ..]
-            if first & 0x0F == 8 && (usize::from(*first) * 256 + usize::from(*second)) % 31 == 0);
+    fn inflate(&mut self, body: &[u8], zlib: bool) -> Result<(), DecodeError> {
         let mut inflater = Decompress::new(zlib);
         loop {
             let consumed = inflater.total_in() as usize;
             let produced = self.bytes.len();
             self.bytes.reserve(STEP_BYTES);
             let status = inflater
-                .decompress_vec(&body[consumed..], &mut self.bytes, FlushDecompress::Finish)
+                .decompress_vec(&body[consumed..], &mut self.bytes, FlushDecompress::None)
                 .map_err(|_| DecodeError::Corrupt)?;
             self.check()?;
             let moved = inflater.total_in() as usize > consumed || self.bytes.len() > produced;

@@ -43,11 +43,6 @@ impl PolicyError {
         }
     }
 
-    pub(crate) fn suggest(mut self, suggestion: Option<String>) -> PolicyError {
-        self.suggestion = suggestion;
-        self
-    }
-
     /// A decoder's error; unknown keys get a suggestion from the keys that it expected.
     pub(crate) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> PolicyError {
         let offset = error.span().map_or(0, |span| span.start);

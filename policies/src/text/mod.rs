@@ -11,6 +11,8 @@
 
 mod edit;
 mod path;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
