@@ -10,8 +10,27 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, wait_for_signal};
 
+/// Shown by `--help`: what a request can ask for by itself.
+const DIRECTIVES: &str = "\
+A request says what it wants in its prompt, or its model's name:
+  [[double: text=\"two words\" split=chars:3 stall=2:500]]   [[double: {\"text\": \"as JSON\"}]]
+  echo                          the text is the raw request, as JSON
+  text= reasoning= refusal=     what is said; tool= arguments= for a tool call
+  split=whole|words|chars:N|bytes:N|[\"a\",\"b\"]   escape=plain|ascii|all   repeat=N   choices=N
+  ttft_ms= inter_token_ms= stall=DELTA:MS,… burst=N wire_bytes=N wire_ms=MS
+  truncate=after:N|event:N|chunk:N|clean:N   close=before|reset|after|silently   invalid_json
+  status= message= body= content_type= headers={…} encoding= framing=length|chunked|close
+  events=[…] raw=               bytes taken literally
+  model= finish_reason= usage= done= stream= profile=openai|transformers
+A script has the same fields:
+  [[rule]]
+  model = \"llama-*\"             # and contains = \"…\", path = \"/v1/…\", times = N
+  answer = { text = \"…\", split = \"bytes:2\" }
+For measurements: models bench-1k, bench-300, bench-stream-64, bench-stream-64x1@20 (20 ms apart).";
+
 /// An inference-server double: it says what it is told to say and remembers what it was sent.
 #[derive(Args)]
+#[command(after_long_help = DIRECTIVES)]
 pub(super) struct Arguments {
     /// Where to listen; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]

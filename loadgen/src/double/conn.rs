@@ -101,8 +101,8 @@ fn prepared(
     incoming: &Incoming,
     buffer: &[u8],
 ) -> Option<bench::Prepared> {
-    if shared.credential.is_some() {
-        return None;
+    if let Some(credential) = &shared.credential_line {
+        memchr::memmem::find(&buffer[..incoming.head.bytes], credential.as_bytes())?;
     }
     let body = match &incoming.chunks {
         Some(body) => body.as_slice(),

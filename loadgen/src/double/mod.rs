@@ -80,6 +80,8 @@ struct Shared {
     script: Mutex<Script>,
     defaults: Map<String, Value>,
     credential: Option<String>,
+    /// How a line with the credential ends, for the fast path.
+    credential_line: Option<String>,
     models: Vec<String>,
 }
 
@@ -143,6 +145,10 @@ impl Double {
             ledger: Ledger::default(),
             script: Mutex::new(options.script),
             defaults: options.defaults,
+            credential_line: options
+                .credential
+                .as_ref()
+                .map(|text| format!(" Bearer {text}\r\n")),
             credential: options.credential,
             models: options.models,
         });

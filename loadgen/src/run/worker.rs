@@ -15,6 +15,8 @@ use crate::http::Socket;
 pub(super) enum Trouble {
     Connect,
     Closed,
+    /// Closed before a byte of an answer: on a kept connection that is the server's right.
+    Stale,
     Malformed,
     Timeout,
 }
@@ -29,7 +31,7 @@ impl Trouble {
     pub(super) fn name(self) -> &'static str {
         match self {
             Trouble::Connect => "connect",
-            Trouble::Closed => "closed",
+            Trouble::Closed | Trouble::Stale => "closed",
             Trouble::Malformed => "malformed",
             Trouble::Timeout => "timeout",
         }
@@ -59,18 +61,32 @@ pub(super) async fn work(course: Rc<Course>) {
     }
 }
 
+/// One request and its answer; once more on a fresh connection when a kept one proves dead.
 async fn exchange(
     course: &Course,
     connection: &mut Option<(Socket, Vec<u8>)>,
 ) -> Result<Answered, Trouble> {
-    let target = &course.options.target;
-    let (socket, buffer) = match connection {
-        Some(connection) => connection,
-        None => {
-            let socket = target.connect().await.map_err(|_| Trouble::Connect)?;
-            connection.insert((socket, Vec::new()))
+    if let Some((socket, buffer)) = connection {
+        match attempt(course, socket, buffer).await {
+            Err(Trouble::Stale) => {}
+            done => return done,
         }
-    };
-    socket.write(target.request()).await?;
+    }
+    let socket = course.options.target.connect().await;
+    let socket = socket.map_err(|_| Trouble::Connect)?;
+    let (socket, buffer) = connection.insert((socket, Vec::new()));
+    attempt(course, socket, buffer).await
+}
+
+async fn attempt(
+    course: &Course,
+    socket: &Socket,
+    buffer: &mut Vec<u8>,
+) -> Result<Answered, Trouble> {
+    let sent = socket.write(course.options.target.request()).await;
+    sent.map_err(|_| Trouble::Stale)?;
+    if buffer.is_empty() && !matches!(socket.read(buffer).await, Ok(1..)) {
+        return Err(Trouble::Stale);
+    }
     reader::read(socket, buffer).await
 }

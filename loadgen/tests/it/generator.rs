@@ -117,3 +117,14 @@ fn a_closed_loop_sends_as_fast_as_it_is_answered() {
     assert_eq!(report.tokens, report.ok * 8);
     assert_eq!(report.not_sent, 0);
 }
+
+#[test]
+fn a_kept_connection_that_died_is_no_error() {
+    let double = double();
+    let mut options = options(&double, "m", "[[double: close=silently]]", false);
+    options.duration = Duration::from_millis(100);
+    options.connections = 1;
+    let report = run(options).unwrap();
+    assert_eq!((report.ok, report.asked), (20, 20), "{report}");
+    assert_eq!(double.counters().connections, 20);
+}

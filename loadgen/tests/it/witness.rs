@@ -185,6 +185,10 @@ fn a_credential_is_required_when_told() {
     let key = Call::chat("m", "hi", false).field("x-api-key", &credential);
     assert_eq!(key.to(double.address()).unwrap().status(), 200);
     assert_eq!(double.counters().unauthorized, 1);
+    let bench = Call::chat("bench-1k", "hi", false);
+    assert_eq!(bench.to(double.address()).unwrap().status(), 401);
+    let bench = bench.token(&credential).to(double.address()).unwrap();
+    assert_eq!((bench.status(), bench.body.len()), (200, 1024));
 }
 
 #[test]
