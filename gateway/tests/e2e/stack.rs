@@ -1,0 +1,360 @@
+//! A whole Penstock for one test: the double and the identity provider in this process, the
+//! recorder and the gateway as the real programs, everything on loopback at free ports, in a
+//! folder that goes away with it.
+//!
+//! A test says only what is particular to it: `Stack::with(|setup| setup.limits("head_read =
+//! \"300ms\""))`. The gateway's log is in [`Stack::log`], so that every test can look for what must
+//! not be in it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use penstock_loadgen::client::{Connection, Response};
+use penstock_loadgen::double::{Double, DoubleOptions};
+use penstock_loadgen::issuer::{Issuer, IssuerOptions};
+
+/// How long a program may take to be ready or to end; far more than it needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The model that the default policy grants to the default caller.
+pub(crate) const MODEL: &str = "llama-3-8b";
+
+/// What is particular to a test. Each text is put into `gateway.toml` as it is.
+pub(crate) struct Setup {
+    /// Under `[limits]`.
+    pub(crate) limits: String,
+    /// Under `[listen]`, after `tcp` and `ready_file`.
+    pub(crate) listen: String,
+    /// Under `[upstream]`, after `address` and `profiles`.
+    pub(crate) upstream: String,
+    /// Under `[recorder]`, after `socket`.
+    pub(crate) recorder: String,
+    /// More sections.
+    pub(crate) more: String,
+    /// `policies/main.toml`.
+    pub(crate) policy: String,
+    /// How the double is set up.
+    pub(crate) double: DoubleOptions,
+    /// Start a recorder.
+    pub(crate) record: bool,
+}
+
+/// A running Penstock.
+pub(crate) struct Stack {
+    folder: tempfile::TempDir,
+    pub(crate) double: Double,
+    pub(crate) issuer: Issuer,
+    recorder: Option<Program>,
+    gateway: Program,
+    address: SocketAddr,
+}
+
+/// A child process, ended by its own id when dropped.
+struct Program(Child);
+
+/// Everything granted to `engineers` on one model, secrets blocked on their way in, personal data
+/// and customer numbers masked on their way out.
+pub(crate) const POLICY: &str = r#"
+[[grant]]
+groups = ["engineers"]
+models = ["llama-3-*", "bench-*"]
+operations = ["infer", "embed", "models", "tokenize"]
+
+[[guard]]
+name = "no secrets in"
+direction = "request"
+packs = ["secrets"]
+action = "block"
+
+[[guard]]
+name = "personal data out"
+direction = "response"
+packs = ["secrets", "personal", "customer"]
+action = "mask"
+except_groups = ["privacy-office"]
+"#;
+
+// === impl Setup ===
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: String::new(),
+            listen: String::new(),
+            upstream: String::new(),
+            recorder: String::new(),
+            more: String::new(),
+            policy: POLICY.to_owned(),
+            double: DoubleOptions::default(),
+            record: true,
+        }
+    }
+}
+
+// === impl Stack ===
+
+impl Stack {
+    /// With all defaults.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With what `change` makes particular.
+    pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::default();
+        change(&mut setup);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let double = Double::start(setup.double.clone()).expect("the double starts");
+        let issuer = Issuer::start(IssuerOptions::default()).expect("the issuer starts");
+        let policies = folder.path().join("policies");
+        fs::create_dir_all(&policies).expect("a folder for policies");
+        fs::write(policies.join("main.toml"), &setup.policy).expect("the policy is written");
+        let config = render(&setup, &double, &issuer);
+        fs::write(folder.path().join("gateway.toml"), config)
+            .expect("the configuration is written");
+        let recorder = setup.record.then(|| start_recorder(folder.path()));
+        let gateway = start_gateway(folder.path());
+        let address = await_ready(folder.path());
+        Self {
+            folder,
+            double,
+            issuer,
+            recorder,
+            gateway,
+            address,
+        }
+    }
+
+    /// Where callers connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The stack's own folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A token of somebody whom the default policy grants inference.
+    pub(crate) fn token(&self) -> String {
+        self.issuer.token("alice", &["engineers"])
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::tcp(self.address).expect("the gateway accepts")
+    }
+
+    /// Sends one request with this token and JSON body, and reads the whole answer.
+    pub(crate) fn post(&self, token: &str, path: &str, body: &str) -> Response {
+        let mut connection = self.connect();
+        connection
+            .send(&post_bytes(token, path, body))
+            .expect("the request is sent");
+        connection.read_response().expect("an answer")
+    }
+
+    /// A chat request with one user message, answered whole.
+    pub(crate) fn chat(&self, text: &str) -> Response {
+        self.post(
+            &self.token(),
+            "/v1/chat/completions",
+            &chat_body(text, false),
+        )
+    }
+
+    /// What the gateway has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("gateway.log")).unwrap_or_default()
+    }
+
+    /// The gateway's process id.
+    pub(crate) fn gateway_pid(&self) -> u32 {
+        self.gateway.0.id()
+    }
+
+    /// Kills the recorder at once (SIGKILL).
+    pub(crate) fn kill_recorder(&mut self) {
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.end();
+        }
+    }
+
+    /// Starts a recorder on the same folder again.
+    pub(crate) fn start_recorder(&mut self) {
+        self.recorder = Some(start_recorder(self.folder.path()));
+    }
+
+    /// Kills the gateway at once (SIGKILL).
+    pub(crate) fn kill_gateway(&mut self) {
+        self.gateway.end();
+    }
+
+    /// Runs `penstock-recorder` on the log and returns its output when it succeeds.
+    pub(crate) fn recorder_tool(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(binary("penstock-recorder"))
+            .args(arguments)
+            .output()
+            .expect("penstock-recorder runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.success() {
+            true => Ok(text),
+            false => Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
+    /// The folder with the segments.
+    pub(crate) fn segments(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// Waits until `done` holds; false when patience ran out first.
+    pub(crate) fn wait(&self, done: impl FnMut() -> bool) -> bool {
+        wait(done)
+    }
+}
+
+/// The bytes of a POST.
+pub(crate) fn post_bytes(token: &str, path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// A chat body with one user message.
+pub(crate) fn chat_body(text: &str, stream: bool) -> String {
+    serde_json::json!({
+        "model": MODEL,
+        "stream": stream,
+        "messages": [{"role": "user", "content": text}],
+    })
+    .to_string()
+}
+
+fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
+    let recorder = match setup.record || !setup.recorder.is_empty() {
+        true => format!("socket = \"recorder.sock\"\n{}", setup.recorder),
+        false => "enabled = false".to_owned(),
+    };
+    format!(
+        "[listen]\ntcp = \"127.0.0.1:0\"\nready_file = \"gateway.ready\"\n{}\n\
+         [policy]\ndir = \"policies\"\n\
+         [[issuer]]\nname = \"dev\"\nurl = \"{}\"\naudiences = [\"penstock\"]\n\
+         [upstream]\naddress = \"{}\"\nprofiles = [\"openai\", \"anthropic\", \"vllm\"]\n{}\n\
+         [recorder]\n{recorder}\n\
+         [control]\nsocket = \"control.sock\"\n\
+         [limits]\n{}\n{}\n",
+        setup.listen,
+        issuer.url(),
+        double.address(),
+        setup.upstream,
+        setup.limits,
+        setup.more,
+    )
+}
+
+/// A program of this workspace, next to the gateway's.
+fn binary(name: &str) -> PathBuf {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_penstock-gateway"));
+    let path = gateway.with_file_name(name);
+    assert!(
+        path.exists(),
+        "{name} is not built: cargo build --workspace --bins"
+    );
+    path
+}
+
+fn spawn(folder: &Path, program: &Path, arguments: &[&str], log: &str) -> Program {
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(log))
+        .expect("a log file");
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("the log file twice"))
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+    Program(child)
+}
+
+fn start_recorder(folder: &Path) -> Program {
+    fs::create_dir_all(folder.join("log")).expect("a folder for the log");
+    let socket = folder.join("recorder.sock");
+    let _ = fs::remove_file(&socket);
+    let config = format!(
+        "socket = \"{}\"\ndirectory = \"{}\"\n",
+        socket.display(),
+        folder.join("log").display()
+    );
+    fs::write(folder.join("recorder.toml"), config).expect("the recorder's configuration");
+    let program = binary("penstock-recorder");
+    let recorder = spawn(
+        folder,
+        &program,
+        &["run", "--config", "recorder.toml"],
+        "recorder.log",
+    );
+    assert!(wait(|| socket.exists()), "{}", tail(folder, "recorder.log"));
+    recorder
+}
+
+fn start_gateway(folder: &Path) -> Program {
+    let _ = fs::remove_file(folder.join("gateway.ready"));
+    let program = binary("penstock-gateway");
+    spawn(
+        folder,
+        &program,
+        &["run", "--config", "gateway.toml"],
+        "gateway.log",
+    )
+}
+
+fn await_ready(folder: &Path) -> SocketAddr {
+    let ready = folder.join("gateway.ready");
+    assert!(wait(|| ready.exists()), "{}", tail(folder, "gateway.log"));
+    let line = fs::read_to_string(ready).expect("the ready file");
+    line.trim().parse().expect("an address in the ready file")
+}
+
+fn tail(folder: &Path, log: &str) -> String {
+    let text = fs::read_to_string(folder.join(log)).unwrap_or_default();
+    format!("not ready; {log} says:\n{text}")
+}
+
+/// Waits until `done` holds; false when patience ran out first.
+pub(crate) fn wait(mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+// === impl Program ===
+
+impl Program {
+    fn end(&mut self) {
+        // Gone already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
