@@ -70,6 +70,7 @@ pub enum FrameBody {
 
 /// Who calls, and what they want.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Open {
     /// The identity provider that vouched for the caller.
     pub issuer: String,
@@ -118,6 +119,7 @@ pub struct RequestBody {
 
 /// A rule matched. Says where, never what: the value is not recorded.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Decision {
     /// Name of the guard.
     pub guard: String,
@@ -137,6 +139,7 @@ pub struct Decision {
 
 /// Whether a control did its work.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(loom), derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ControlState {
     /// It ran.
     Ran,
@@ -148,6 +151,7 @@ pub enum ControlState {
 
 /// A control ran, was skipped, or failed open.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Control {
     /// Name of the control.
     pub name: String,
@@ -159,6 +163,7 @@ pub struct Control {
 
 /// The head of the answer.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct ResponseHead {
     /// Status that the client got.
     pub status: u16,
@@ -177,6 +182,7 @@ pub struct ResponseChunk {
 
 /// How a session ended.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(loom), derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Outcome {
     /// The answer was delivered whole.
     Completed,
@@ -194,6 +200,7 @@ pub enum Outcome {
 
 /// Nanoseconds from the session's opening; zero for what did not happen.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Timings {
     /// The request was inspected.
     pub inspected: u64,
@@ -209,6 +216,7 @@ pub struct Timings {
 
 /// A control and what became of it, repeated in [`Close`] so that one frame tells all.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct ControlRun {
     /// Name of the control.
     pub name: String,
@@ -218,6 +226,7 @@ pub struct ControlRun {
 
 /// The end of a session.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Close {
     /// Status that the client got.
     pub status: u16,
@@ -239,6 +248,7 @@ pub struct Close {
 
 /// Something is missing from the record.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
 pub struct Gap {
     /// Sessions that are missing or cut short.
     pub sessions: u64,

@@ -9,8 +9,15 @@
 //! prove afterwards that nobody changed it.
 #![deny(unsafe_code)]
 
+#[cfg(not(loom))]
+pub mod daemon;
 pub mod frame;
-pub mod ring;
-
 #[cfg(not(loom))]
 pub mod link;
+#[cfg(not(loom))]
+pub mod lock;
+#[cfg(not(loom))]
+pub mod log;
+pub mod ring;
+#[cfg(not(loom))]
+pub mod segment;

@@ -25,7 +25,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::offer::offer;
-pub use self::receive::{Guest, Refusal, receive, refuse};
+pub use self::receive::{Guest, Refusal, receive, refuse, welcome};
 
 /// First bytes of either side.
 const MAGIC: [u8; 8] = *b"PNSTLINK";

@@ -5,9 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt,
-};
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
 use super::{
     HANDSHAKE_TIMEOUT, HELLO_BYTES, Hello, MAGIC, NAME_BYTES_MAX, RINGS_MAX, Status, VERSION,
@@ -21,8 +20,8 @@ pub struct Guest {
     pub hello: Hello,
     /// The user it runs as, which the kernel vouches for.
     pub uid: u32,
-    /// The process it is, which the kernel vouches for.
-    pub pid: u32,
+    /// The process it is, which the kernel vouches for; zero when it lives in another container.
+    pub pid: i32,
     /// Its rings.
     pub rings: Vec<Consumer>,
     /// Closes when it is gone.
@@ -80,13 +79,21 @@ pub fn refuse(mut stream: UnixStream, refusal: &Refusal) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
-type Received = (Hello, u32, u32, Vec<Consumer>);
+/// Tells a gateway that its rings are taken over.
+pub fn welcome(stream: &mut UnixStream, rings: usize) -> std::io::Result<()> {
+    let text = format!("{rings} rings taken over");
+    stream.write_all(&encode_answer(Status::TakenOver, &text))?;
+    stream.set_read_timeout(None)
+}
+
+type Received = (Hello, u32, i32, Vec<Consumer>);
 
 fn receive_rings(stream: &mut UnixStream, allowed_uids: &[u32]) -> Result<Received, Refusal> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
-    let peer = sockopt::socket_peercred(&*stream).map_err(std::io::Error::from)?;
-    let uid = peer.uid.as_raw();
+    // Not rustix: its process id cannot be zero, and a peer in another container has no other.
+    let peer = getsockopt(&*stream, sockopt::PeerCredentials).map_err(std::io::Error::from)?;
+    let uid = peer.uid();
     if !allowed_uids.contains(&uid) {
         return Err(Refusal::User { uid });
     }
@@ -101,7 +108,7 @@ fn receive_rings(stream: &mut UnixStream, allowed_uids: &[u32]) -> Result<Receiv
         }
         rings.push(ring);
     }
-    Ok((hello, uid, peer.pid.as_raw_nonzero().get() as u32, rings))
+    Ok((hello, uid, peer.pid(), rings))
 }
 
 fn read_hello(stream: &mut UnixStream) -> Result<Hello, Refusal> {
@@ -150,15 +157,4 @@ fn receive_ring(stream: &UnixStream) -> Result<(RingId, OwnedFd, OwnedFd), Refus
     let [memfd, bell] = <[OwnedFd; 2]>::try_from(fds)
         .map_err(|fds| Refusal::Malformed(format!("{} descriptors where two belong", fds.len())))?;
     Ok((RingId(id), memfd, bell))
-}
-
-// === impl Guest ===
-
-impl Guest {
-    /// Tells the gateway that its rings are taken over. Gives back what the recorder keeps.
-    pub fn welcome(&mut self) -> std::io::Result<()> {
-        let text = format!("{} rings taken over", self.rings.len());
-        self.stream.write_all(&encode_answer(Status::TakenOver, &text))?;
-        self.stream.set_read_timeout(None)
-    }
 }

@@ -120,6 +120,11 @@ impl Consumer {
         Ok(())
     }
 
+    /// Whether nothing is published beyond what was taken.
+    pub fn is_empty(&self) -> bool {
+        self.region.tail().load(Ordering::Acquire) == self.position
+    }
+
     /// Copies the next frame out; `None` when there is none.
     ///
     /// The bytes in `into` are the payload as it was when it was copied, unvalidated.
