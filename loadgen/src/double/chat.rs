@@ -88,11 +88,9 @@ fn deltas(ask: &Ask, index: usize) -> Vec<(Value, Value)> {
     }
     let call = ask.tool_call();
     if let Some(refusal) = &ask.answer.refusal {
-        deltas.extend(
-            ask.cut(refusal)
-                .into_iter()
-                .map(|part| (json!({ "refusal": part }), Value::Null)),
-        );
+        for part in ask.cut(refusal) {
+            deltas.push((json!({ "refusal": part }), Value::Null));
+        }
     } else if call.is_none() || ask.answer.text.is_some() {
         let wanted = ask.body["logprobs"].as_bool() == Some(true);
         for part in ask.cut(&ask.text(index)) {

@@ -65,7 +65,8 @@ pub enum KeyError {
     Absent(String),
     /// The algorithm's name is none that we know.
     #[error(
-        "unknown algorithm {0:?}: use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA"
+        "unknown algorithm {0:?}: use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 \
+         or EdDSA"
     )]
     Algorithm(String),
     /// The cryptographic library refused.
