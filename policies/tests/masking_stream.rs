@@ -239,7 +239,7 @@ fn a_region_is_masked_to_its_end_marker() {
     let text = format!("key:\n-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\nthat was it");
     assert_eq!(
         agree(&scanner, &text),
-        "key:\n[masked:private-key]\nthat was it"
+        "key:\n-----[masked:private-key]\nthat was it"
     );
 }
 

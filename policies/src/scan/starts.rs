@@ -4,8 +4,10 @@
 //! may a match start between these two (`gap`: the byte before and the first of the match), and
 //! may one begin with these two (`pair`). Both are read off the compiled automata, so a rule that
 //! asks for a word boundary, or for a certain text before it, is filtered by that too. Only where
-//! both agree is the list of rules fetched and an automaton started. The filter may let a start
-//! through that comes to nothing; it never drops one.
+//! both agree is the list of rules fetched and an automaton started. A third bitmap (`behind`: the
+//! two bytes before) is asked there for the rules with an `after`, whose first bytes alone are
+//! often those of any word. The filter may let a start through that comes to nothing; it never
+//! drops one.
 
 use std::collections::HashMap;
 
@@ -27,13 +29,24 @@ pub(crate) struct Starts {
     gap: PairSet,
     /// (first byte, second byte) with which some rule may begin.
     pair: PairSet,
-    /// For each pair, which list of rules.
-    list_of_pair: Box<[u32]>,
-    /// For each first byte, which list of rules: when the second byte is not there yet.
-    list_of_first: [u32; 256],
+    /// The last two bytes before a start that some rule with an `after` allows.
+    behind: PairSet,
+    /// Every rule.
+    all: Numbered,
+    /// The rules without an `after`.
+    plain: Numbered,
     lists: Vec<Box<[u16]>>,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
+}
+
+/// Which list of rules belongs to a beginning.
+#[derive(Debug)]
+struct Numbered {
+    /// For each pair.
+    by_pair: Box<[u32]>,
+    /// For each first byte: when the second byte is not there yet.
+    by_first: Box<[u32; 256]>,
 }
 
 /// The bytes with which a rule's matches begin.
@@ -55,6 +68,16 @@ impl PairSet {
         self.0[index] >> (right & 63) & 1 != 0
     }
 
+    fn insert(&mut self, left: u8, right: u8) {
+        self.0[usize::from(left) << 2 | usize::from(right >> 6)] |= 1 << (right & 63);
+    }
+
+    fn union(&mut self, other: &PairSet) {
+        for (word, bits) in self.0.iter_mut().zip(&other.0) {
+            *word |= bits;
+        }
+    }
+
     /// Adds every pair of `left` with a byte of `rights`.
     fn insert_row(&mut self, left: u8, rights: &ByteSet) {
         let row = usize::from(left) << 2;
@@ -70,43 +93,32 @@ impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
         let mut gap = PairSet::empty();
         let mut pair = PairSet::empty();
+        let mut behind = PairSet::empty();
         let mut before = Vec::with_capacity(rules.len());
         let mut beginnings = Vec::with_capacity(rules.len());
         for rule in rules {
-            let follows = rule.after.as_ref().map(last_bytes);
+            let after = rule.after.as_ref().map(Beginnings::of);
+            if let Some(after) = &after {
+                after.add_reversed(&mut behind);
+            }
+            let follows = after.map(|after| after.first);
             before.push(mark_gaps(&rule.automaton, follows.as_ref(), &mut gap));
             let begins = Beginnings::of(&rule.automaton);
-            for byte in 0..=255_u8 {
-                let row = usize::from(byte) << 2;
-                for (word, bits) in pair.0[row..row + 4].iter_mut().zip(&begins.pairs.0[row..]) {
-                    *word |= bits;
-                }
-            }
+            pair.union(&begins.pairs);
             beginnings.push(begins);
         }
         let mut lists = Lists::new();
-        let mut list_of_pair = vec![0_u32; 65536].into_boxed_slice();
-        let mut list_of_first = [0_u32; 256];
-        for first in 0..=255_u8 {
-            let starting: Vec<u16> = (0..rules.len() as u16)
-                .filter(|rule| contains(&beginnings[usize::from(*rule)].first, first))
-                .collect();
-            list_of_first[usize::from(first)] = lists.intern(&starting);
-            for second in (0..=255_u8).filter(|second| pair.contains(first, *second)) {
-                let with_pair: Vec<u16> = starting
-                    .iter()
-                    .copied()
-                    .filter(|rule| beginnings[usize::from(*rule)].pairs.contains(first, second))
-                    .collect();
-                let index = usize::from(first) << 8 | usize::from(second);
-                list_of_pair[index] = lists.intern(&with_pair);
-            }
-        }
+        let every: Vec<u16> = (0..rules.len() as u16).collect();
+        let all = Numbered::new(&every, &beginnings, &pair, &mut lists);
+        let without = |rule: &u16| rules[usize::from(*rule)].after.is_none();
+        let plain: Vec<u16> = every.iter().copied().filter(without).collect();
+        let plain = Numbered::new(&plain, &beginnings, &pair, &mut lists);
         Starts {
             gap,
             pair,
-            list_of_pair,
-            list_of_first,
+            behind,
+            all,
+            plain,
             lists: lists.lists,
             before,
         }
@@ -119,15 +131,8 @@ impl Starts {
         let bytes = view.from(from);
         let mut before = view.byte_before(from);
         for (offset, byte) in bytes.iter().enumerate() {
-            let open = before.is_none_or(|before| self.gap.contains(before, *byte));
-            if open {
-                let list = match bytes.get(offset + 1) {
-                    Some(second) if !self.pair.contains(*byte, *second) => 0,
-                    Some(second) => {
-                        self.list_of_pair[usize::from(*byte) << 8 | usize::from(*second)]
-                    }
-                    None => self.list_of_first[usize::from(*byte)],
-                };
+            if before.is_none_or(|before| self.gap.contains(before, *byte)) {
+                let list = self.list(view, from + offset, *byte, bytes.get(offset + 1));
                 if list != 0 {
                     return Some((from + offset, &self.lists[list as usize]));
                 }
@@ -137,10 +142,56 @@ impl Starts {
         None
     }
 
+    /// The list of rules that may start at `at` with `first`, which has passed `gap`.
+    #[inline]
+    fn list(&self, view: &View<'_>, at: usize, first: u8, second: Option<&u8>) -> u32 {
+        if second.is_some_and(|second| !self.pair.contains(first, *second)) {
+            return 0;
+        }
+        let numbered = match view.before(at) {
+            [.., left, right] if !self.behind.contains(*left, *right) => &self.plain,
+            _ => &self.all,
+        };
+        match second {
+            Some(second) => numbered.by_pair[usize::from(first) << 8 | usize::from(*second)],
+            None => numbered.by_first[usize::from(first)],
+        }
+    }
+
     /// May this rule start after `before` (none at the start of the text)?
     #[inline]
     pub(crate) fn may_follow_byte(&self, rule: u16, before: Option<u8>) -> bool {
         before.is_none_or(|byte| contains(&self.before[usize::from(rule)], byte))
+    }
+}
+
+// === impl Numbered ===
+
+impl Numbered {
+    fn new(
+        rules: &[u16],
+        beginnings: &[Beginnings],
+        pairs: &PairSet,
+        lists: &mut Lists,
+    ) -> Numbered {
+        let of = |rule: &u16| &beginnings[usize::from(*rule)];
+        let mut by_pair = vec![0_u32; 65536].into_boxed_slice();
+        let mut by_first = Box::new([0_u32; 256]);
+        for first in 0..=255_u8 {
+            let starting: Vec<u16> = rules
+                .iter()
+                .copied()
+                .filter(|rule| contains(&of(rule).first, first))
+                .collect();
+            by_first[usize::from(first)] = lists.intern(&starting);
+            for second in (0..=255_u8).filter(|second| pairs.contains(first, *second)) {
+                let begin = |rule: &u16| of(rule).pairs.contains(first, second);
+                let with_pair: Vec<u16> = starting.iter().copied().filter(begin).collect();
+                let index = usize::from(first) << 8 | usize::from(second);
+                by_pair[index] = lists.intern(&with_pair);
+            }
+        }
+        Numbered { by_pair, by_first }
     }
 }
 
@@ -196,6 +247,15 @@ impl Beginnings {
         }
         begins
     }
+
+    /// Adds the pairs of an automaton that reads backwards, as they stand in the text.
+    fn add_reversed(&self, pairs: &mut PairSet) {
+        for last in 0..=255_u8 {
+            for left in (0..=255_u8).filter(|left| self.pairs.contains(last, *left)) {
+                pairs.insert(left, last);
+            }
+        }
+    }
 }
 
 fn distinct_starts(automaton: &Automaton) -> Vec<u16> {
@@ -219,11 +279,6 @@ fn second_bytes(automaton: &Automaton, state: u16) -> ByteSet {
         }
     }
     set
-}
-
-/// The last bytes of what must stand before a start: the first that its automaton reads.
-fn last_bytes(after: &Automaton) -> ByteSet {
-    Beginnings::of(after).first
 }
 
 /// Adds a rule's (byte before, first byte) pairs to `gap`; returns its bytes before.
