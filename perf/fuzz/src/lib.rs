@@ -6,7 +6,7 @@
 //!
 //! The HTTP codec and the recorder's readers are included by their paths, not as dependencies: they
 //! stand on their own, while their crates would bring TLS, two async runtimes and a command line to
-//! be compiled with instrumentation, three quarters of the build.
+//! be compiled with instrumentation and double the build.
 
 extern crate self as penstock_gateway;
 
