@@ -208,8 +208,8 @@ impl Round<'_> {
         let streams = self.scenario.streams();
         let request = self.request(target);
         let expected: Expected = match streams {
-            true => traffic::stream_answer(model),
-            false => traffic::json_answer(model),
+            true => Expected::Stream(traffic::stream_answer(model)),
+            false => Expected::Json(traffic::json_answer(model)),
         };
         // Streams warm up for one whole length, after their starts were spread over another.
         let (stagger, warm_up) = match self.scenario.answer {
@@ -221,6 +221,7 @@ impl Round<'_> {
             connections: self.scenario.connections,
             request: &request,
             expected: &expected,
+            lateness: self.subject.lateness(),
             stagger,
             warm_up,
             window: self.window,
@@ -274,6 +275,10 @@ impl Round<'_> {
         sample.set(Figure::RssBytes, resident_bytes as f64);
         sample.set(Figure::UnitsPerSecond, units / window.elapsed.as_secs_f64());
         sample.set(Figure::SubjectBusyPercent, percent(cpu));
+        if self.scenario.streams() {
+            let late = 100.0 * window.late_units as f64 / units;
+            sample.set(Figure::LateTextPercent, late);
+        }
         let recorder = match (&open.recorder, &close.recorder) {
             (Some(open), Some(close)) => Some(close.since(open)),
             _ => None,

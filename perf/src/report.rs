@@ -39,6 +39,8 @@ pub enum Figure {
     RecorderCpuUsPerUnit,
     /// Units done in a second of wall time.
     UnitsPerSecond,
+    /// Events with which not all text came that the upstream had sent by then.
+    LateTextPercent,
     /// How much of one core the subject used; well under 100 means that it also slept and woke.
     SubjectBusyPercent,
     /// The same of driver and upstream together.
@@ -111,6 +113,7 @@ impl Figure {
             (Figure::UnitsPerCoreSecond | Figure::UnitsPerSecond, true) => "events/s",
             (Figure::LatencyP50Us | Figure::LatencyP99Us | Figure::LatencyP999Us, _) => "us",
             (Figure::RssBytes, _) => "bytes",
+            (Figure::LateTextPercent, _) => "percent of events",
             (Figure::SubjectBusyPercent | Figure::LoadBusyPercent, _) => "percent of a core",
             (Figure::OthersBusyPercent, _) => "percent of a core",
         }
@@ -204,20 +207,23 @@ impl Cell {
         };
         let median = |figure| self.spread(figure).map_or(f64::NAN, |spread| spread.median);
         let ratio = reference.map_or("-".into(), |of| format!("{:.2}", cpu.median / of));
-        let recorder = self
-            .spread(Figure::RecorderCpuUsPerUnit)
-            .map_or("-".into(), |spread| format!("{:.2}", spread.median));
+        let optional = |figure, decimals| {
+            self.spread(figure).map_or("-".into(), |spread| {
+                format!("{:.*}", decimals, spread.median)
+            })
+        };
         vec![
             name,
             format!("{:.2}", cpu.median),
             format!("{:.2} to {:.2}", cpu.min, cpu.max),
             ratio,
-            recorder,
+            optional(Figure::RecorderCpuUsPerUnit, 2),
             format!("{:.0}", median(Figure::UnitsPerCoreSecond)),
             format!("{:.0}", median(Figure::LatencyP50Us)),
             format!("{:.0}", median(Figure::LatencyP99Us)),
             format!("{:.0}", median(Figure::LatencyP999Us)),
             format!("{:.1}", median(Figure::RssBytes) / f64::from(1 << 20)),
+            optional(Figure::LateTextPercent, 1),
             format!("{:.0} %", median(Figure::SubjectBusyPercent)),
             format!("{:.0} %", median(Figure::LoadBusyPercent)),
             format!("{:.0} %", median(Figure::OthersBusyPercent)),
@@ -307,6 +313,7 @@ impl Comparison {
                 "p99 us",
                 "p99.9 us",
                 "RSS MiB",
+                "late text %",
                 "busy",
                 "load busy",
                 "others busy",

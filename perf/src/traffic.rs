@@ -10,6 +10,7 @@
 //! the latency of each single event without a second channel. The driver ignores those digits when
 //! it compares.
 
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Size of the body of every request and of every JSON answer.
@@ -34,15 +35,35 @@ const PROSE: &str = "The gate stands where the river meets the old mill, and eve
     afterwards there is soup, and somebody tells the story of the year in which the pond froze \
     to the bottom and the wheel stood still until the middle of April. ";
 
-/// The body of an answer as the driver expects it, with what it needs to count and to time units.
+/// The body of an answer as the driver expects it.
 #[derive(Debug, Clone)]
-pub struct Expected {
-    /// Every byte; the digits of time stamps are zeros.
+pub enum Expected {
+    /// One document.
+    Json(Vec<u8>),
+    /// Events.
+    Stream(ExpectedStream),
+}
+
+/// The events of a stream.
+#[derive(Debug, Clone)]
+pub struct ExpectedStream {
+    /// In order.
+    pub events: Vec<ExpectedEvent>,
+    /// The text of all of them.
+    pub text: Vec<u8>,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct ExpectedEvent {
+    /// Every byte; the digits of its time stamp are zeros.
     pub bytes: Vec<u8>,
-    /// Where each unit ends, ascending; the last one is `bytes.len()`.
-    pub unit_ends: Vec<usize>,
-    /// Where the digits of each time stamp start, ascending.
-    pub stamps: Vec<usize>,
+    /// Where the digits of its time stamp start.
+    pub stamp: Option<usize>,
+    /// Where its text is.
+    pub text: Option<Range<usize>>,
+    /// How much of the stream's text has been sent with it and those before it.
+    pub text_end: usize,
 }
 
 /// Microseconds of the wall clock, as they fit into a time stamp.
@@ -90,7 +111,7 @@ pub fn request_body(model: &str, stream: bool) -> Vec<u8> {
 }
 
 /// The JSON answer.
-pub fn json_answer(model: &str) -> Expected {
+pub fn json_answer(model: &str) -> Vec<u8> {
     let before = format!(
         "{{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,\
          \"model\":\"{model}\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
@@ -98,49 +119,61 @@ pub fn json_answer(model: &str) -> Expected {
     );
     let after = "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":178,\
                  \"completion_tokens\":152,\"total_tokens\":330}}";
-    let bytes = padded(&before, after);
-    Expected {
-        unit_ends: vec![bytes.len()],
-        stamps: Vec::new(),
-        bytes,
-    }
+    padded(&before, after)
 }
 
 /// The streamed answer.
-pub fn stream_answer(model: &str) -> Expected {
-    let mut answer = Expected {
-        bytes: Vec::new(),
-        unit_ends: Vec::new(),
-        stamps: Vec::new(),
+pub fn stream_answer(model: &str) -> ExpectedStream {
+    let mut stream = ExpectedStream {
+        events: Vec::new(),
+        text: Vec::new(),
     };
-    let mut words = PROSE.split_ascii_whitespace().cycle();
-    for index in 0..STREAM_EVENTS - 1 {
-        let (delta, finish) = match index {
-            0 => (
-                "{\"role\":\"assistant\",\"content\":\"\"}".to_owned(),
-                "null",
-            ),
-            _ if index == STREAM_EVENTS - 2 => ("{}".to_owned(), "\"stop\""),
-            _ => {
-                let word = words.next().unwrap_or_default(); // endless: the prose has words
-                (format!("{{\"content\":\" {word}\"}}"), "null")
-            }
-        };
-        let before = "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\
-                      \"created\":1";
-        answer.bytes.extend_from_slice(before.as_bytes());
-        answer.stamps.push(answer.bytes.len());
-        answer.bytes.extend_from_slice(&[b'0'; STAMP_DIGITS]);
-        let after = format!(
-            ",\"model\":\"{model}\",\"choices\":[{{\"index\":0,\"delta\":{delta},\
-             \"finish_reason\":{finish}}}]}}\n\n"
-        );
-        answer.bytes.extend_from_slice(after.as_bytes());
-        answer.unit_ends.push(answer.bytes.len());
+    let words = PROSE.split_ascii_whitespace().cycle();
+    stream.push(model, "\"role\":\"assistant\",", Some(""), "null");
+    for word in words.take(STREAM_EVENTS - 3) {
+        stream.push(model, "", Some(&format!(" {word}")), "null");
     }
-    answer.bytes.extend_from_slice(b"data: [DONE]\n\n");
-    answer.unit_ends.push(answer.bytes.len());
-    answer
+    stream.push(model, "", None, "\"stop\"");
+    let text_end = stream.text.len();
+    let bytes = b"data: [DONE]\n\n".to_vec();
+    stream.events.push(ExpectedEvent {
+        bytes,
+        stamp: None,
+        text: None,
+        text_end,
+    });
+    stream
+}
+
+// === impl ExpectedStream ===
+
+impl ExpectedStream {
+    /// Adds a data event. `role` is a member of its delta, with a comma, or nothing.
+    fn push(&mut self, model: &str, role: &str, text: Option<&str>, finish: &str) {
+        let mut bytes = b"data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\
+                          \"created\":1"
+            .to_vec();
+        let stamp = Some(bytes.len());
+        bytes.extend_from_slice(&[b'0'; STAMP_DIGITS]);
+        let choices = "\"choices\":[{\"index\":0,\"delta\":{";
+        bytes.extend_from_slice(format!(",\"model\":\"{model}\",{choices}{role}").as_bytes());
+        let text = text.map(|text| {
+            bytes.extend_from_slice(b"\"content\":\"");
+            let start = bytes.len();
+            bytes.extend_from_slice(text.as_bytes());
+            self.text.extend_from_slice(text.as_bytes());
+            bytes.push(b'"');
+            start..start + text.len()
+        });
+        bytes.extend_from_slice(format!("}},\"finish_reason\":{finish}}}]}}\n\n").as_bytes());
+        let text_end = self.text.len();
+        self.events.push(ExpectedEvent {
+            bytes,
+            stamp,
+            text,
+            text_end,
+        });
+    }
 }
 
 /// `before`, as much prose as makes the whole [`BODY_BYTES`] long, `after`.
@@ -157,10 +190,7 @@ mod tests {
 
     #[test]
     fn bodies_are_one_kibibyte_of_valid_json() {
-        for body in [
-            request_body("bench-1k", false),
-            json_answer("bench-1k").bytes,
-        ] {
+        for body in [request_body("bench-1k", false), json_answer("bench-1k")] {
             assert_eq!(body.len(), BODY_BYTES);
             let value: Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(value["model"], "bench-1k");
@@ -168,19 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_events_of_valid_json_with_stamps_inside() {
-        let answer = stream_answer("bench-stream-64");
-        assert_eq!(answer.unit_ends.len(), STREAM_EVENTS);
-        assert_eq!(answer.stamps.len(), STREAM_EVENTS - 1);
-        let text = String::from_utf8(answer.bytes.clone()).expect("UTF-8");
-        let events: Vec<_> = text.split_terminator("\n\n").collect();
-        assert_eq!(events.len(), STREAM_EVENTS);
-        for event in &events[..STREAM_EVENTS - 1] {
-            let value: Value =
-                serde_json::from_str(event.strip_prefix("data: ").expect("data")).expect("JSON");
+    fn a_stream_is_events_of_valid_json_with_stamps_and_text_inside() {
+        let stream = stream_answer("bench-stream-64");
+        assert_eq!(stream.events.len(), STREAM_EVENTS);
+        let (done, data) = stream.events.split_last().expect("not empty");
+        assert_eq!(done.bytes, b"data: [DONE]\n\n");
+        let mut text = String::new();
+        for event in data {
+            let json = event.bytes.strip_prefix(b"data: ").expect("data");
+            let value: Value = serde_json::from_slice(json).expect("JSON");
             assert_eq!(value["created"], 1_000_000_000_u64);
+            let content = value["choices"][0]["delta"]["content"].as_str();
+            assert_eq!(content.map(str::len), event.text.as_ref().map(Range::len));
+            text.push_str(content.unwrap_or_default());
+            assert_eq!(event.text_end, text.len());
         }
-        assert_eq!(events[STREAM_EVENTS - 1], "data: [DONE]");
+        assert_eq!(stream.text, text.as_bytes());
+        assert!(text.starts_with(" The gate stands"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::driver::answer::{field, head_end};
 use crate::error::{Doing, Error, Result};
 use crate::poller::{Interest, Poller};
 use crate::scenario::{Answer, Scenario};
-use crate::traffic::{self, STAMP_DIGITS, stamp_now, write_stamp};
+use crate::traffic::{self, ExpectedEvent, STAMP_DIGITS, stamp_now, write_stamp};
 
 /// Token of the listening socket; connections are counted from zero.
 const LISTENER: u64 = u64::MAX;
@@ -206,7 +206,7 @@ impl Script {
         let request_body = traffic::request_body(model, scenario.streams());
         match scenario.answer {
             Answer::Json => {
-                let body = traffic::json_answer(model).bytes;
+                let body = traffic::json_answer(model);
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                      Content-Length: {}\r\n\r\n",
@@ -237,25 +237,20 @@ impl Script {
 
 /// The events of a stream, each as one chunk; the last one ends the body.
 fn events(model: &str) -> Vec<Event> {
-    let answer = traffic::stream_answer(model);
-    let mut stamps = answer.stamps.iter().peekable();
-    let mut start = 0;
-    let mut events = Vec::with_capacity(answer.unit_ends.len());
-    for &end in &answer.unit_ends {
-        let mut chunk = format!("{:x}\r\n", end - start).into_bytes();
-        let data_at = chunk.len();
-        chunk.extend_from_slice(&answer.bytes[start..end]);
-        chunk.extend_from_slice(b"\r\n");
-        if end == answer.bytes.len() {
-            chunk.extend_from_slice(b"0\r\n\r\n");
-        }
-        let stamp = stamps
-            .next_if(|&&at| at < end)
-            .map(|at| data_at + at - start);
-        events.push(Event { chunk, stamp });
-        start = end;
-    }
-    events
+    let stream = traffic::stream_answer(model);
+    let last = stream.events.len() - 1;
+    let chunk = |(index, event): (usize, &ExpectedEvent)| {
+        let mut chunk = format!("{:x}\r\n", event.bytes.len()).into_bytes();
+        let stamp = event.stamp.map(|at| chunk.len() + at);
+        chunk.extend_from_slice(&event.bytes);
+        chunk.extend_from_slice(if index == last {
+            b"\r\n0\r\n\r\n"
+        } else {
+            b"\r\n"
+        });
+        Event { chunk, stamp }
+    };
+    stream.events.iter().enumerate().map(chunk).collect()
 }
 
 // === impl Connection ===
@@ -373,10 +368,12 @@ fn request_extent(received: &[u8]) -> Result<Option<(usize, usize)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::body::Lateness;
+    use crate::traffic::Expected;
 
     #[test]
     fn events_in_chunks_are_the_stream() {
-        let answer = traffic::stream_answer("m");
+        let expected = Expected::Stream(traffic::stream_answer("m"));
         let mut wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for event in events("m") {
             if let Some(at) = event.stamp {
@@ -385,8 +382,8 @@ mod tests {
             wire.extend_from_slice(&event.chunk);
         }
         let mut counted = crate::driver::body::Counted::default();
-        let mut reader = crate::driver::answer::AnswerReader::new();
-        assert_eq!(reader.feed(&wire, &answer, &mut counted), Ok(true));
+        let mut reader = crate::driver::answer::AnswerReader::new(Lateness::Refused);
+        assert_eq!(reader.feed(&wire, &expected, &mut counted), Ok(true));
         assert_eq!(counted.units, traffic::STREAM_EVENTS as u64);
     }
 

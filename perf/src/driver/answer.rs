@@ -3,7 +3,7 @@
 //! Strict about what the measurement relies on (status 200, a known framing, the exact body,
 //! nothing after it) and indifferent to the rest of the head. Input may be split anywhere.
 
-use super::body::{BodyCursor, Units};
+use super::body::{BodyCursor, Lateness, Units};
 use crate::traffic::Expected;
 
 /// An answer's head may be this long.
@@ -45,11 +45,11 @@ enum Stage {
 
 impl AnswerReader {
     /// A reader before the first byte of an answer.
-    pub fn new() -> AnswerReader {
+    pub fn new(lateness: Lateness) -> AnswerReader {
         AnswerReader {
             stage: Stage::Head,
             head: Vec::new(),
-            body: BodyCursor::default(),
+            body: BodyCursor::new(lateness),
         }
     }
 
@@ -57,7 +57,7 @@ impl AnswerReader {
     pub fn reset(&mut self) {
         self.stage = Stage::Head;
         self.head.clear();
-        self.body = BodyCursor::default();
+        self.body.reset();
     }
 
     /// Takes what was read; true when the answer is complete. Says what is wrong otherwise.
@@ -193,17 +193,7 @@ impl AnswerReader {
     }
 
     fn finish(&self, expected: &Expected) -> Result<Stage, String> {
-        let missing = expected.bytes.len() - self.body.offset();
-        match missing {
-            0 => Ok(Stage::Done),
-            _ => Err(format!("it ends {missing} bytes early")),
-        }
-    }
-}
-
-impl Default for AnswerReader {
-    fn default() -> AnswerReader {
-        AnswerReader::new()
+        self.body.finish(expected).map(|()| Stage::Done)
     }
 }
 
@@ -272,6 +262,10 @@ mod tests {
     use crate::driver::body::Counted;
     use crate::traffic::{json_answer, stream_answer};
 
+    fn json() -> Expected {
+        Expected::Json(json_answer("m"))
+    }
+
     fn chunked(body: &[u8], sizes: &[usize]) -> Vec<u8> {
         let mut wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n".to_vec();
         let mut rest = body;
@@ -288,7 +282,7 @@ mod tests {
     }
 
     fn read_in_pieces(wire: &[u8], piece: usize, expected: &Expected) -> Result<u64, String> {
-        let mut reader = AnswerReader::new();
+        let mut reader = AnswerReader::new(Lateness::Refused);
         let mut counted = Counted::default();
         let mut done = false;
         for bytes in wire.chunks(piece) {
@@ -301,16 +295,18 @@ mod tests {
 
     #[test]
     fn answers_are_read_at_every_piece_size() {
-        let json = json_answer("m");
-        let wire = [
-            b"HTTP/1.1 200 OK\r\nServer: x\r\ncontent-length: 1024\r\n\r\n",
-            &json.bytes[..],
-        ]
-        .concat();
+        let head = b"HTTP/1.1 200 OK\r\nServer: x\r\ncontent-length: 1024\r\n\r\n";
+        let wire = [head, &json_answer("m")[..]].concat();
         let stream = stream_answer("m");
-        let chunks = chunked(&stream.bytes, &[1, 7, 400, 33]);
+        let body: Vec<u8> = stream
+            .events
+            .iter()
+            .flat_map(|event| event.bytes.clone())
+            .collect();
+        let stream = Expected::Stream(stream);
+        let chunks = chunked(&body, &[1, 7, 400, 33]);
         for piece in 1..200 {
-            assert_eq!(read_in_pieces(&wire, piece, &json), Ok(1));
+            assert_eq!(read_in_pieces(&wire, piece, &json()), Ok(1));
             assert_eq!(read_in_pieces(&chunks, piece, &stream), Ok(64));
         }
         assert_eq!(read_in_pieces(&chunks, usize::MAX, &stream), Ok(64));
@@ -318,19 +314,18 @@ mod tests {
 
     #[test]
     fn whatever_is_not_the_expected_answer_is_refused() {
-        let json = json_answer("m");
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
-        let good = [&head[..], &json.bytes[..]].concat();
+        let good = [head, json_answer("m")].concat();
         let feed = |wire: &[u8]| {
-            AnswerReader::new()
-                .feed(wire, &json, &mut Counted::default())
+            AnswerReader::new(Lateness::Refused)
+                .feed(wire, &json(), &mut Counted::default())
                 .map(|_| ())
         };
         assert_eq!(feed(&good), Ok(()));
 
         let mut other = good.clone();
         *other.last_mut().expect("not empty") = b'!';
-        assert!(feed(&other).expect_err("changed").contains("byte 1023"));
+        assert!(feed(&other).expect_err("changed").contains("\"!\""));
         let more = [&good[..], b"x"].concat();
         assert!(feed(&more).expect_err("more").contains("after its end"));
         let short = String::from_utf8_lossy(&good)

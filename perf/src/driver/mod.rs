@@ -15,7 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::poller::{Interest, Poller};
 use crate::traffic::{Expected, stamp_distance_us, stamp_now};
 use answer::AnswerReader;
-use body::Units;
+use body::{Lateness, Unit, Units};
 
 pub mod answer;
 pub mod body;
@@ -46,6 +46,8 @@ pub struct Load<'a> {
     pub request: &'a [u8],
     /// Every answer's body.
     pub expected: &'a Expected,
+    /// Whether the subject may send text later than it got it.
+    pub lateness: Lateness,
     /// The first requests are spread over this time, so that streams do not all end together.
     pub stagger: Duration,
     /// Time before the measured window, after the first requests.
@@ -68,6 +70,8 @@ pub enum Edge {
 pub struct Window {
     /// Units completed in it.
     pub units: u64,
+    /// Those of them with which not all text came that the upstream had sent by then.
+    pub late_units: u64,
     /// How long it really was.
     pub elapsed: Duration,
     /// Microseconds from request to complete answer (JSON) or from the upstream's write of an event
@@ -84,6 +88,7 @@ struct Connection {
 
 struct Meter {
     units: u64,
+    late_units: u64,
     /// Units carry stamps; those that do not (`[DONE]`) have no latency.
     stamped: bool,
     latency_us: Histogram<u64>,
@@ -97,7 +102,7 @@ pub fn drive(load: &Load<'_>, mut at_edge: impl FnMut(Edge) -> Result<()>) -> Re
     let mut poller = Poller::new()?;
     let mut connections = connect(load, &poller)?;
     let mut buffer = vec![0; READ_BYTES];
-    let mut meter = Meter::new(!load.expected.stamps.is_empty())?;
+    let mut meter = Meter::new(matches!(load.expected, Expected::Stream(_)))?;
     let started = Instant::now();
     let open_at = started + load.stagger + load.warm_up;
     let mut opened: Option<Instant> = None;
@@ -135,6 +140,7 @@ pub fn drive(load: &Load<'_>, mut at_edge: impl FnMut(Edge) -> Result<()>) -> Re
                 at_edge(Edge::Close)?;
                 return Ok(Window {
                     units: meter.units,
+                    late_units: meter.late_units,
                     elapsed,
                     latency_us: meter.latency_us,
                 });
@@ -181,7 +187,7 @@ fn connect(load: &Load<'_>, poller: &Poller) -> Result<Vec<Connection>> {
             let sent_at = Instant::now();
             Ok(Connection {
                 socket,
-                reader: AnswerReader::new(),
+                reader: AnswerReader::new(load.lateness),
                 sent_at,
                 idle: true,
             })
@@ -254,6 +260,7 @@ impl Meter {
         let now = Instant::now();
         Ok(Meter {
             units: 0,
+            late_units: 0,
             stamped,
             latency_us,
             now,
@@ -270,14 +277,16 @@ impl Meter {
 
     fn clear(&mut self) {
         self.units = 0;
+        self.late_units = 0;
         self.latency_us.reset();
     }
 }
 
 impl Units for Meter {
-    fn unit(&mut self, stamp: Option<u64>) {
+    fn unit(&mut self, unit: Unit) {
         self.units += 1;
-        let latency_us = match stamp {
+        self.late_units += u64::from(unit.late);
+        let latency_us = match unit.stamp {
             Some(stamp) => stamp_distance_us(stamp, self.stamp_now),
             None if self.stamped => return,
             None => (self.now - self.sent_at).as_micros() as u64,

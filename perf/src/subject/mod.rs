@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::driver::body::Lateness;
 use crate::error::{Doing, Error, Result};
 use crate::process::{Placement, Running, free_port};
 use crate::scenario::Scenario;
@@ -91,6 +92,14 @@ impl Subject {
     /// True when a caller must present its token. The others get as many bytes without meaning.
     pub fn wants_token(self) -> bool {
         matches!(self, Subject::PenstockAuth | Subject::PenstockOn)
+    }
+
+    /// Masking may hold a possible beginning of a secret back until the next event.
+    pub fn lateness(self) -> Lateness {
+        match self {
+            Subject::PenstockOn => Lateness::Allowed,
+            _ => Lateness::Refused,
+        }
     }
 
     /// Starts it and waits until it accepts connections. `Direct` has nothing to start.
