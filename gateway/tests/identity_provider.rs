@@ -352,98 +352,39 @@ fn answers_that_are_not_keys() {
 }
 
 #[test]
-fn keys_that_are_not_for_this_are_left_out() {
-    let changed = |key: &TestKey, changes: &[(&str, Value)]| {
-        let mut jwk = key.jwk();
-        for (name, value) in changes {
-            jwk[*name] = value.clone();
-        }
-        jwk
+fn the_provider_of_a_private_authority() {
+    let provider = Provider::start_tls(Mode::Serve(jwks(&[&keys().p256])));
+    let other = Provider::start_tls(Mode::HangUp);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
     };
-    let (ec, rsa) = (&keys().p256, &keys().rsa);
-    let y = ec.jwk()["y"].clone();
-    let cases = [
-        (
-            json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "p256-1"}),
-            "shared secret",
-        ),
-        (
-            json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
-            "curve \"P-521\"",
-        ),
-        (
-            json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}),
-            "curve",
-        ),
-        (json!({"kty": "OKP", "crv": "X25519", "x": "AA"}), "curve"),
-        (
-            json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
-            "not an Ed25519 key",
-        ),
-        (json!({"kty": "AKP"}), "key type"),
-        (json!({"kid": "x"}), "no \"kty\""),
-        (json!("p256-1"), "not an object"),
-        (changed(ec, &[("use", json!("enc"))]), "for use \"enc\""),
-        (changed(ec, &[("key_ops", json!(["sign"]))]), "key_ops"),
-        (changed(ec, &[("key_ops", json!("verify"))]), "key_ops"),
-        (changed(ec, &[("d", json!("AA"))]), "private part"),
-        (
-            changed(ec, &[("alg", json!("ES384"))]),
-            "algorithm \"ES384\"",
-        ),
-        (
-            changed(ec, &[("alg", json!("HS256"))]),
-            "algorithm \"HS256\"",
-        ),
-        (changed(ec, &[("alg", json!("none"))]), "algorithm \"none\""),
-        (
-            changed(ec, &[("crv", json!("P-384"))]),
-            "length of its curve",
-        ),
-        (changed(ec, &[("x", y)]), "not on its curve"),
-        (changed(ec, &[("x", json!("!"))]), "base64url"),
-        (changed(ec, &[("kid", json!(7))]), "\"kid\" is not a string"),
-        (changed(rsa, &[("alg", json!("RSA-OAEP"))]), "algorithm"),
-        (changed(rsa, &[("n", json!("_".repeat(172)))]), "too short"),
-        (changed(rsa, &[("n", json!("A".repeat(4000)))]), "too short"),
-        (changed(rsa, &[("n", json!("_".repeat(2000)))]), "too long"),
-        (changed(rsa, &[("e", json!("AQ"))]), "exponent"),
-        (changed(rsa, &[("e", json!("Ag"))]), "exponent"),
-        (changed(rsa, &[("e", json!("AA"))]), "exponent"),
-        (changed(rsa, &[("e", json!(""))]), "exponent"),
-    ];
-    for (jwk, reason) in cases {
-        // A good key beside it stays usable.
-        let set = json!({"keys": [jwk.clone(), keys().ed.jwk()]}).to_string();
-        let mut scene = Scene::new(Mode::Serve(set));
-        assert_eq!(block_on(load_initial(&scene.shared)), 1);
-        assert!(
-            scene.trouble().contains(reason),
-            "{jwk}: {}",
-            scene.trouble()
-        );
-        assert_eq!(scene.shared.status()[0].key_count, 1, "{jwk}");
-        let good = token("EdDSA", &keys().ed, &scene.claims("ada"));
-        assert_eq!(scene.code(&good), "ok");
-        let other = scene.token(ec, "ada");
-        assert_eq!(scene.code(&other), "unknown_key", "{jwk}");
-    }
-}
-
-#[test]
-fn a_key_with_an_algorithm_of_its_own_takes_no_other() {
-    let mut jwk = keys().rsa.jwk();
-    jwk["alg"] = json!("PS256");
-    let mut scene = Scene::new(Mode::Serve(json!({"keys": [jwk]}).to_string()));
-    assert_eq!(block_on(load_initial(&scene.shared)), 1);
-    for algorithm in ["PS256", "PS384", "RS256"] {
-        let expected = if algorithm == "PS256" {
-            "ok"
-        } else {
-            "unsupported_algorithm"
-        };
-        let token = token(algorithm, &keys().rsa, &scene.claims("ada"));
-        assert_eq!(scene.code(&token), expected, "{algorithm}");
+    let own = provider.certificate.as_deref().expect("it speaks TLS");
+    let others = other.certificate.as_deref().expect("it speaks TLS");
+    let load = |ca_file: Option<std::path::PathBuf>| {
+        let mut config = IssuerConfig::new("idp", &provider.issuer(), AUDIENCE);
+        config.ca_file = ca_file;
+        let shared = IdentityShared::new(vec![config], None).expect("a good configuration");
+        block_on(load_initial(&shared));
+        let status = shared.status().remove(0);
+        (status.key_count, status.trouble.unwrap_or_default())
+    };
+    assert_eq!(load(Some(file("own.pem", own))), (1, String::new()));
+    assert_eq!(
+        load(Some(file("both.pem", &format!("{others}\n{own}\n")))),
+        (1, String::new())
+    );
+    for (ca_file, reason) in [
+        (None, "certificate"),
+        (Some(file("other.pem", others)), "certificate"),
+        (Some(file("garbage.pem", "garbage")), "ca_file"),
+        (Some(folder.path().join("missing.pem")), "missing.pem"),
+    ] {
+        let (key_count, trouble) = load(ca_file);
+        assert_eq!(key_count, 0, "{reason}");
+        assert!(trouble.contains(reason), "{reason}: {trouble}");
     }
 }
 

@@ -58,7 +58,7 @@ impl Authenticator {
         }
     }
 
-    /// Identifies the caller by the value of the request's one `Authorization` field, if it has one.
+    /// Identifies the caller by the value of the request's one `Authorization` field, if any.
     ///
     /// # Errors
     /// Why not. When the error has a `refresh`, wait for it within a bound and ask once more.
@@ -159,15 +159,15 @@ fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verifi
     })
 }
 
-/// Verifies the signature by the issuer's keys as they are now. Returns which key it was, and in which
-/// generation. A refusal that fresh keys might change comes with something to wait for.
+/// Verifies the signature by the issuer's keys as they are now. Returns which key it was, and in
+/// which generation. A refusal that fresh keys might change comes with something to wait for.
 fn verify_signature(
     issuer: &Issuer,
     token: &Compact<'_>,
     header: &Header<'_>,
     now_unix: u64,
 ) -> Result<(Fingerprint, u64), AuthError> {
-    /// Keys may be replaced between looking at them and asking for fresh ones, hardly twice in a row.
+    /// Keys may be replaced between looking and asking for fresh ones, hardly twice in a row.
     const LOOKS_MAX: usize = 3;
     let mut refresh = None;
     let mut fault = UNKNOWN_KEY;

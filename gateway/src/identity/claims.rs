@@ -129,8 +129,8 @@ impl ClaimRules {
 }
 
 /// Finds a claim by its name, or by a dotted path. Names may have dots themselves
-/// (`https://example.com/groups`, a client id under `resource_access`), so at each level the longest
-/// name that exists is taken.
+/// (`https://example.com/groups`, a client id under `resource_access`), so at each level the
+/// longest name that exists is taken.
 fn find<'a>(object: &'a Object, path: &str) -> Option<&'a Json> {
     if let Some(value) = object.get(path) {
         return Some(value);

@@ -1,8 +1,8 @@
-//! The compact serialisation of a signed token (RFC 7515, section 7.1): three segments of base64url.
+//! The compact serialisation of a signed token (RFC 7515, section 7.1): three base64url segments.
 //!
-//! Every token has exactly one spelling here: the alphabet is the URL-safe one, there is no padding,
-//! and unused bits of a segment's last character are zero. A second spelling of the same token would
-//! be a second name for it in caches and revocation lists.
+//! Every token has exactly one spelling here: the alphabet is the URL-safe one, there is no
+//! padding, and unused bits of a segment's last character are zero. A second spelling of the same
+//! token would be a second name for it in caches and revocation lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

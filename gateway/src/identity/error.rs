@@ -79,7 +79,7 @@ faults! {
          unencoded payload, or a key carried by the token itself.";
     UNSUPPORTED_ALGORITHM = 401 "unsupported_algorithm" INVALID_TOKEN,
         "The token's signature algorithm is not accepted for this issuer and key. Tokens are \
-         signed with RS, PS, ES (256, 384) or EdDSA, never unsigned and never with a shared secret.";
+         signed with RS, PS, ES (256, 384) or EdDSA, never unsigned, never with a shared secret.";
     WRONG_TOKEN_TYPE = 401 "wrong_token_type" INVALID_TOKEN,
         "The token's 'typ' says that it is for another purpose. Send an access token.";
     NO_ISSUER = 401 "unknown_issuer" INVALID_TOKEN,
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn every_challenge_is_a_valid_header_value() {
         for fault in ALL {
-            // RFC 6750, section 3: error_description has no quote, no backslash, only printable ASCII.
+            // RFC 6750, section 3: no quote, no backslash, only printable ASCII.
             assert!(
                 fault
                     .message

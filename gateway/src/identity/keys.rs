@@ -1,9 +1,10 @@
 //! An issuer's published keys (RFC 7517), each bound to the algorithms that fit it.
 //!
-//! A key fits by its own nature: RSA to RS and PS, P-256 to ES256, P-384 to ES384, Ed25519 to EdDSA,
-//! narrowed by its `alg` where it has one. A token's header chooses among the keys that fit and never
-//! widens them; that is what defeats every confusion of algorithms. Ignored, with the reason kept for
-//! the operator: symmetric keys, private keys, encryption keys, other curves, RSA under 2048 bits.
+//! A key fits by its own nature: RSA to RS and PS, P-256 to ES256, P-384 to ES384, Ed25519 to
+//! EdDSA, narrowed by its `alg` where it has one. A token's header chooses among the keys that fit
+//! and never widens them; that is what defeats every confusion of algorithms. Ignored, with the
+//! reason kept for the operator: symmetric keys, private keys, encryption keys, other curves, RSA
+//! under 2048 bits.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,

@@ -23,7 +23,7 @@ pub struct Principal {
     pub issuer: String,
     /// The value of the configured subject claim; `anonymous` when anonymous.
     pub subject: String,
-    /// Groups in the token's order, without duplicates, each with the issuer's prefix if it has one.
+    /// Groups in the token's order, without duplicates, each with the issuer's prefix if any.
     pub groups: Vec<String>,
     /// The token's own id (`jti`), by which one token can be revoked.
     pub token_id: Option<String>,

@@ -1,8 +1,8 @@
 //! Keeping the keys fresh: on schedule, and once when a token names an unknown key.
 //!
 //! Runs on the control thread's tokio runtime, one independent loop per issuer, so that a provider
-//! that hangs delays nobody else. A fetch that fails leaves the keys as they are; how long those are
-//! trusted is for the reader of the snapshot to judge.
+//! that hangs delays nobody else. A fetch that fails leaves the keys as they are; how long those
+//! are trusted is for the reader of the snapshot to judge.
 
 use std::sync::Arc;
 use std::time::Duration;

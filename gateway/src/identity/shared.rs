@@ -130,6 +130,13 @@ impl IdentityShared {
         if !errors.is_empty() {
             return Err(errors);
         }
+        if let Some(groups) = &anonymous_groups {
+            tracing::warn!(
+                ?groups,
+                "ANONYMOUS CALLERS ARE LET IN: with anonymous_groups a request without any \
+                 credential is served as these groups; take it out before real use"
+            );
+        }
         let mut token_hash_key = [0; 32];
         aws_lc_rs::rand::fill(&mut token_hash_key).expect("the system has random numbers");
         Ok(Arc::new(Self {

@@ -98,7 +98,7 @@ impl KeySource {
         }
     }
 
-    /// A client for one fetch. Made anew each time: a fetch is rare, and `ca_file` may have changed.
+    /// A client for one fetch. Made anew each time: a fetch is rare, and `ca_file` may change.
     async fn client(&self, url: &Url) -> Result<Client, String> {
         let mut builder = Client::builder()
             .user_agent(concat!("penstock-gateway/", env!("CARGO_PKG_VERSION")))

@@ -105,11 +105,7 @@ impl TestKey {
             Private::Ec(pair, _) => (pair.public_key().as_ref().to_vec(), spki(pair.public_key())),
             Private::Ed(pair) => (pair.public_key().as_ref().to_vec(), spki(pair.public_key())),
         };
-        let label = "PUBLIC KEY";
-        let pem = format!(
-            "-----BEGIN {label}-----\n{}\n-----END {label}-----",
-            lines(&spki)
-        );
+        let pem = pem("PUBLIC KEY", &spki);
         let mut forms = vec![
             ("PEM", pem.clone().into_bytes()),
             ("PEM with a final newline", format!("{pem}\n").into_bytes()),
@@ -159,14 +155,18 @@ fn spki<K: AsDer<PublicKeyX509Der<'static>>>(key: &K) -> Vec<u8> {
         .to_vec()
 }
 
-fn lines(der: &[u8]) -> String {
+/// DER in its text form (RFC 7468), without the final newline.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<_> = text
         .as_bytes()
         .chunks(64)
         .map(|line| String::from_utf8_lossy(line).into_owned())
         .collect();
-    lines.join("\n")
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----",
+        lines.join("\n")
+    )
 }
 
 pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -348,4 +348,54 @@ pub(crate) fn present(
         .authenticate(Some(field.as_bytes()), NOW)
         .map(|principal| principal.subject.clone())
         .map_err(|error| error.code)
+}
+
+/// A name for the failure report, the token, and the code expected.
+pub(crate) type Case = (String, String, &'static str);
+
+/// Presents each case twice (the second time a cache could answer) and after a good token.
+#[track_caller]
+pub(crate) fn assert_refused(cases: Vec<Case>) {
+    let mut authenticator = authenticator();
+    let good = token("ES256", &keys().p256, &claims());
+    assert_eq!(present(&mut authenticator, &good).as_deref(), Ok("ada"));
+    let mut wrong = Vec::new();
+    for (name, token, code) in &cases {
+        for _ in 0..2 {
+            let outcome = present(&mut authenticator, token);
+            if outcome != Err(*code) {
+                wrong.push(format!("{name}: expected {code}, got {outcome:?}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(
+        authenticator.remembered_count(),
+        1,
+        "only the good token is remembered"
+    );
+    assert_eq!(present(&mut authenticator, &good).as_deref(), Ok("ada"));
+}
+
+pub(crate) fn es256(header: &Value, claims: &Value) -> String {
+    let key = &keys().p256;
+    token_of(&header.to_string(), &claims.to_string(), |message| {
+        key.sign("ES256", message)
+    })
+}
+
+/// A good header with some members replaced or added.
+pub(crate) fn header_with(changes: Value) -> Value {
+    let mut all = header("ES256", &keys().p256);
+    let (Value::Object(all_map), Value::Object(changes)) = (&mut all, changes) else {
+        panic!("headers are objects");
+    };
+    all_map.extend(changes);
+    all
 }
