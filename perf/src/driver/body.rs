@@ -1,9 +1,10 @@
-//! Follows a body as it arrives, compares it with the expected one, and says when a unit is complete.
+//! Follows a body as it arrives, compares it with the expected one, and says when a unit is
+//! complete.
 //!
 //! A JSON answer must be equal, byte for byte. A stream must be the same events in the same order,
-//! equal outside of their text; inside, the text sent so far must at every moment be a prefix of the
-//! whole text, and at the end be all of it. A subject that masks may hold a few characters back and
-//! send them with the next event ([`Lateness::Allowed`]); from all others even that is refused.
+//! equal outside of their text; inside, the text sent so far must at every moment be a prefix of
+//! the whole text, and at the end be all of it. A subject that masks may hold a few characters back
+//! and send them with the next event ([`Lateness::Allowed`]); from all others even that is refused.
 
 use crate::traffic::{Expected, ExpectedEvent, ExpectedStream, STAMP_DIGITS};
 
