@@ -119,11 +119,9 @@ impl UpstreamHead<'_> {
         if let Some(credential) = self.credential {
             writer.field("authorization", credential.as_bytes())?;
         }
-        let client = match self.peer {
-            Peer::Tcp(address) => address.ip().to_string(),
-            Peer::Unix => "unix".to_owned(),
-        };
-        writer.field("x-forwarded-for", client.as_bytes())?;
+        if let Peer::Tcp(address) = self.peer {
+            writer.field("x-forwarded-for", address.ip().to_string().as_bytes())?;
+        }
         writer.field(
             "x-forwarded-proto",
             if self.secure { b"https" } else { b"http" },

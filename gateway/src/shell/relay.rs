@@ -74,7 +74,9 @@ pub(super) async fn run(
     .await;
     match relayed {
         Ok(persistence) => {
-            if reusable && !upstream.ended() && upstream.input().is_empty() {
+            // Looking begins a read that stays with the connection while it rests: so the next
+            // look, before it is used again, sees whether the engine has closed it.
+            if reusable && !upstream.ended() && !upstream.disturbed() {
                 worker
                     .pool
                     .borrow_mut()

@@ -27,6 +27,8 @@ use crate::upstream::Pool;
 
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How often upstream connections that rested too long are closed.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How often a stopping core looks whether its last exchange has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -114,6 +116,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let ticker = compio::runtime::spawn(async move {
             timers.run(compio::time::sleep).await;
         });
+        let sweeper = compio::runtime::spawn(sweep(worker.clone()));
         let mut accepting = Vec::new();
         if let Some(listener) = tcp {
             accepting.push(compio::runtime::spawn(accept_tcp(worker.clone(), listener)));
@@ -134,8 +137,19 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
             compio::time::sleep(DRAIN_POLL).await;
             waited += DRAIN_POLL;
         }
-        drop(ticker);
+        drop((ticker, sweeper));
     });
+}
+
+/// Closes what rested too long; otherwise an idle gateway would keep the engine's dead ends.
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        compio::time::sleep(SWEEP).await;
+        if worker.pool.borrow().count() > 0 {
+            let now_ms = worker.timers.refresh();
+            worker.pool.borrow_mut().expire(now_ms);
+        }
+    }
 }
 
 async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
