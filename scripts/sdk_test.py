@@ -91,7 +91,7 @@ def test_chat_streams_piece_by_piece(client):
     deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
     pieces = [delta for delta in deltas if delta]
     assert "".join(pieces) == text
-    assert len(pieces) == (len(text) + 1) // 2, "benign deltas come as they were sent"
+    assert len(pieces) > 5, "it comes in pieces, though a word's end may wait for the next one"
     assert chunks[-1].usage.total_tokens > 0
 
 
@@ -332,14 +332,15 @@ def recorder(*arguments: str) -> subprocess.CompletedProcess:
 def test_every_call_is_on_record(client):
     raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=user(CUSTOMER))
     session, log = raw.headers["x-request-id"], os.environ["PENSTOCK_LOG"]
-    listed = ""
+    summary = {}
     for _ in range(100):
-        listed = recorder("sessions", log).stdout
-        if session in listed:
+        lines = recorder("sessions", log, "--json").stdout.splitlines()
+        summary = next((json.loads(line) for line in lines if session in line), {})
+        if summary.get("ended") == "closed":
             break
         time.sleep(0.1)
-    line = next(line for line in listed.splitlines() if session in line)
-    assert "ada" in line and MODEL in line
+    assert (summary["subject"], summary["model"], summary["status"]) == ("ada", MODEL, 200)
+    assert summary["decisions"] >= 3
     shown = recorder("show", log, session).stdout
     assert "Ada Lovelace" in shown
     assert_masked(shown)

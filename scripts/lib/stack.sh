@@ -169,8 +169,9 @@ directory = "$PENSTOCK_LOG"
 allowed_uids = [$(id -u)]
 TOML
     rm -f "$socket"
-    stack_spawn recorder "$BIN/penstock-recorder" run --config "$RUN/recorder.toml"
-    stack_await "$socket"
+    stack_spawn recorder "$BIN/penstock-recorder" run --config "$RUN/recorder.toml" \
+        --ready-file "$RUN/recorder.ready"
+    stack_await "$RUN/recorder.ready"
 }
 
 stack_gateway() {
