@@ -179,6 +179,7 @@ fn tangled() -> Pair {
         r#"regex = 'cc' region = { end = 'aa|é', max = 9 }"#,
         r#"regex = '[a-cé]{3,9}' keywords = ["ACB"]"#,
         r#"regex = '(?m)^c' "#,
+        r#"regex = 'A\b' "#,
     ]))
 }
 

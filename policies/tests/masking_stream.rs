@@ -193,6 +193,14 @@ fn an_overlong_match_is_masked_to_its_end() {
 }
 
 #[test]
+fn the_bound_is_exact() {
+    let scanner = compile(pack(&["regex = 'tok_[a-z]{4,}X' max_len = 20"]));
+    let text = |length: usize| format!("tok_{}.", "a".repeat(length - 4));
+    assert_eq!(agree(&scanner, &text(19)), text(19));
+    assert_eq!(agree(&scanner, &text(20)), "[masked:r0].");
+}
+
+#[test]
 fn an_overlong_match_is_not_held() {
     let scanner = compile(pack(&["regex = 'tok_[a-z]{4,}' max_len = 100"]));
     let mut stream = Stream::new(&scanner);
@@ -337,6 +345,14 @@ fn leftmost_then_longest_then_first_rule() {
     assert_eq!(agree(&scanner, "axc"), "[masked:r2]");
 }
 
+/// Of two equal matches the first rule's wins, also when it is decided later.
+#[test]
+fn an_equal_match_that_is_decided_later_wins_by_order() {
+    let scanner = compile(pack(&[r"regex = 'abc\b'", "regex = 'abc'"]));
+    assert_eq!(agree(&scanner, "abc."), "[masked:r0].");
+    assert_eq!(agree(&scanner, "abcd"), "[masked:r1]d");
+}
+
 #[test]
 fn a_refused_candidate_falls_through() {
     let scanner = compile(pack(&[
@@ -363,6 +379,59 @@ fn what_stands_before_is_remembered_after_it_was_sent() {
         "{filler}the PIN which nobody must know is [masked:r0]{filler}word:     [masked:r1]"
     );
     assert_eq!(agree(&scanner, &text), masked);
+}
+
+/// The farthest that a rule may look back, wherever the channel last let go of sent text.
+#[test]
+fn looking_back_reaches_its_bound_at_every_offset() {
+    let scanner = compile(pack(&[
+        r"regex = '[0-9]{4}' after = '\bword: {0,123}'",
+        r#"regex = '[a-f]{4}' context = { words = ["pin"], within = 128 }"#,
+    ]));
+    let spaces = " ".repeat(123);
+    for filler in (0..700).map(|length| "-".repeat(length)) {
+        let text = format!("{filler}word:{spaces}1234 {filler}xword:{spaces}1234 {filler}");
+        let text = format!("{text}PIN{}  abcd {filler}xPIN{}  abcd", spaces, spaces);
+        let mut stream = Stream::new(&scanner);
+        for at in 0..text.len() {
+            stream.push(&text[at..=at]);
+        }
+        stream.finish();
+        let masked =
+            format!("{filler}word:{spaces}[masked:r0] {filler}xword:{spaces}1234 {filler}");
+        let masked = format!(
+            "{masked}PIN{}  [masked:r1] {filler}xPIN{}  abcd",
+            spaces, spaces
+        );
+        assert_eq!(stream.sent, masked);
+    }
+}
+
+/// A long candidate keeps its text at hand, whether it is held or was sent and is only watched.
+#[test]
+fn a_long_candidate_keeps_its_text() {
+    let scanner = compile(pack(&[
+        "regex = 'x[a-z ]{3,}y' max_len = 3000 keywords = ['needle']",
+    ]));
+    for (word, count) in [("needle", 1), ("noodle", 0)] {
+        let text = format!(". x {word} {}y.", "lorem ipsum ".repeat(150));
+        let masked = if count == 1 {
+            ". [masked:r0]."
+        } else {
+            text.as_str()
+        };
+        assert_eq!(agree(&scanner, &text), masked);
+        let mut stream = Stream::new(&scanner);
+        stream.plan = Plan {
+            mask: scanner.none(),
+            watch: scanner.all(),
+        };
+        for at in 0..text.len() {
+            assert_eq!(stream.push(&text[at..=at]), text[at..=at]);
+        }
+        stream.finish();
+        assert_eq!(stream.found.len(), count);
+    }
 }
 
 /// A blocked rule is in both sets: reported once, and its text does not come out.

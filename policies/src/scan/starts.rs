@@ -274,7 +274,7 @@ fn second_bytes(automaton: &Automaton, state: u16) -> ByteSet {
     let mut set = [0; 4];
     for byte in 0..=255_u8 {
         let (next, ended) = automaton.step(state, byte);
-        if next != DEAD || ended || automaton.accepts(state) {
+        if next != DEAD || ended {
             insert(&mut set, byte);
         }
     }
