@@ -12,32 +12,32 @@ const BOUNDS: DecodeBounds = DecodeBounds {
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(body).expect("encodes into memory");
+    encoder.finish().expect("encodes into memory")
 }
 
 fn zlib(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(body).expect("encodes into memory");
+    encoder.finish().expect("encodes into memory")
 }
 
 fn deflate(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(body).expect("encodes into memory");
+    encoder.finish().expect("encodes into memory")
 }
 
 fn br(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = brotli::CompressorWriter::new(&mut out, 4096, 9, 22);
-    encoder.write_all(body).unwrap();
+    encoder.write_all(body).expect("encodes into memory");
     drop(encoder);
     out
 }
 
 fn zstd(body: &[u8]) -> Vec<u8> {
-    zstd::stream::encode_all(body, 3).unwrap()
+    zstd::stream::encode_all(body, 3).expect("encodes into memory")
 }
 
 type Encode = fn(&[u8]) -> Vec<u8>;

@@ -6,7 +6,7 @@ use penstock_policies::{Dialect, Endpoint, Operation, Profiles, RequestBody};
 
 fn profiles(names: &[&str]) -> Profiles {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    Profiles::from_names(&names).unwrap()
+    Profiles::from_names(&names).expect("shipped profiles")
 }
 
 #[test]

@@ -333,3 +333,28 @@ fn without_a_guard_every_byte_passes() {
         assert_eq!(out, b"\xff\x00CUST-12345678");
     }
 }
+
+/// The tail of a text is sent when the text ends. If more of it came, the two could make a match.
+#[test]
+fn a_text_does_not_go_on_after_its_end() {
+    let event = |text: &str, finish: Value| {
+        let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": finish});
+        format!("data: {}\n\n", json!({"choices": [choice]}))
+    };
+    let first = event("CUST-1234", json!("stop"));
+    let repeated = first.clone() + &event("", json!("stop")) + "data: {\"choices\":[]}\n\n";
+    assert_eq!(
+        run(&MASK, EVENTS, &[repeated.as_bytes()]).unwrap(),
+        repeated.as_bytes()
+    );
+    let scope = MASK.scope(&everyone());
+    let mut filter = filter(&MASK, &scope, EVENTS);
+    let mut out = Vec::new();
+    filter.push(first.as_bytes(), &mut out).unwrap();
+    let more = event("5678", Value::Null);
+    assert_eq!(
+        filter.push(more.as_bytes(), &mut out).unwrap_err().code(),
+        "response_malformed"
+    );
+    assert!(!String::from_utf8(out).unwrap().contains("5678"));
+}

@@ -9,6 +9,7 @@ pub(crate) mod engine;
 mod error;
 mod file;
 mod glob;
+mod resolve;
 mod scope;
 
 use std::fmt;

@@ -1,11 +1,20 @@
 //! The texts of a response that arrive in pieces, each with its masking state.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
 use super::error::FilterError;
 use super::synth::Template;
 use crate::mask::Channel;
 
 /// Most texts that may be open at once in one response. A response that opens more is stopped.
 pub const CHANNELS_MAX: usize = 256;
+
+/// Longest key of a text: engines' item identifiers are far shorter.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Most texts that one response may have in all.
+const ENDED_MAX: usize = 4096;
 
 /// One open text.
 pub(super) struct Slot {
@@ -25,6 +34,9 @@ pub(super) struct Slot {
 #[derive(Default)]
 pub(super) struct Channels {
     slots: Vec<Slot>,
+    /// Keys of texts that ended, hashed.
+    ended: HashSet<u64>,
+    hasher: RandomState,
 }
 
 // === impl Channels ===
@@ -44,6 +56,12 @@ impl Channels {
             return Err(FilterError::TooLarge {
                 what: "open texts",
                 limit: CHANNELS_MAX,
+            });
+        }
+        if key.len() > KEY_BYTES_MAX {
+            return Err(FilterError::TooLarge {
+                what: "an identifier",
+                limit: KEY_BYTES_MAX,
             });
         }
         self.slots.push(Slot {
@@ -70,9 +88,26 @@ impl Channels {
         self.slots.len()
     }
 
-    /// Texts that ended are forgotten: what comes under their key later is a new text.
-    pub(super) fn close(&mut self, ended: impl Fn(&str) -> bool) {
+    /// Whether a text of that key has ended.
+    pub(super) fn has_ended(&self, key: &str) -> bool {
+        !self.ended.is_empty() && self.ended.contains(&self.hasher.hash_one(key))
+    }
+
+    /// Closes the texts that ended. Their tails were sent as they were, so nothing may follow.
+    pub(super) fn close(&mut self, ended: impl Fn(&str) -> bool) -> Result<(), FilterError> {
+        for slot in &self.slots {
+            if ended(&slot.key) {
+                self.ended.insert(self.hasher.hash_one(slot.key.as_str()));
+            }
+        }
+        if self.ended.len() > ENDED_MAX {
+            return Err(FilterError::TooLarge {
+                what: "texts",
+                limit: ENDED_MAX,
+            });
+        }
         self.slots.retain(|slot| !ended(&slot.key));
+        Ok(())
     }
 
     pub(super) fn held_bytes(&self) -> usize {

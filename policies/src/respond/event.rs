@@ -5,6 +5,7 @@
 //! it has a piece of that text, and into an event of its own before it where it has not.
 
 use super::channels::Channels;
+use super::clean::Clean;
 use super::error::FilterError;
 use super::logprobs::Side;
 use super::shape::{self, Ends};
@@ -42,17 +43,6 @@ pub(super) struct Judge<'a> {
     pub(super) sieve: &'a Sieve,
     pub(super) findings: &'a mut Findings,
 }
-
-/// Short strings that were found to match nothing: an event repeats its envelope (identifiers,
-/// the model's name, every key) a thousand times a stream.
-#[derive(Debug)]
-struct Clean {
-    slots: Vec<String>,
-}
-
-/// Strings remembered as clean, and the longest of them.
-const CLEAN_SLOTS: usize = 64;
-const CLEAN_BYTES_MAX: usize = 64;
 
 // === impl Judge ===
 
@@ -98,9 +88,9 @@ impl EventMasker {
         let ends = Ends::of(doc, kind);
         self.flush_ended(doc, &ends, judge, before)?;
         self.drop_sides(doc, judge)?;
-        self.keep_templates(doc, envelope, &ends);
+        self.keep_templates(doc, envelope, &ends)?;
         if !ends.nothing() {
-            self.channels.close(|key| ends.ends(key));
+            self.channels.close(|key| ends.ends(key))?;
         }
         judge.verdict()?;
         Ok(!self.edits.is_empty())
@@ -126,7 +116,7 @@ impl EventMasker {
         for slot in 0..self.channels.count() {
             self.flush(slot, judge, out)?;
         }
-        self.channels.close(|_| true);
+        self.channels.close(|_| true)?;
         judge.verdict()
     }
 
@@ -191,6 +181,13 @@ impl EventMasker {
         text: Text<'_>,
         judge: &mut Judge<'_>,
     ) -> Result<(), FilterError> {
+        if self.channels.has_ended(&self.key) {
+            if text.value.is_empty() {
+                return Ok(());
+            }
+            // Its held tail was sent when it ended; more of it could complete a match.
+            return Err(FilterError::Malformed("a text goes on after its end"));
+        }
         let index = self
             .channels
             .open(&self.key, false, || render(place.path, false))?;
@@ -317,7 +314,9 @@ impl EventMasker {
                 touched |= inside && (piece.waited || self.channels.waits(piece.slot));
             }
             let joined = side.joined(doc);
-            if !joined.is_empty() {
+            if self.channels.has_ended(&owner) {
+                touched = true;
+            } else if !joined.is_empty() {
                 let index = self.channels.open(&owner, true, || "logprobs".to_owned())?;
                 touched |= self.channels.waits(index);
                 self.text.clear();
@@ -341,18 +340,28 @@ impl EventMasker {
     }
 
     /// Keeps, for each text that is held, how to send it without an event of its own.
-    fn keep_templates(&mut self, doc: &Doc<'_>, envelope: &Envelope<'_>, ends: &Ends) {
-        let nodes: Vec<usize> = self.pieces.iter().map(|piece| piece.node).collect();
+    fn keep_templates(
+        &mut self,
+        doc: &Doc<'_>,
+        envelope: &Envelope<'_>,
+        ends: &Ends,
+    ) -> Result<(), FilterError> {
         for piece in &self.pieces {
+            self.channels.slot(piece.slot).template = None;
+        }
+        let nodes: Vec<usize> = self.pieces.iter().map(|piece| piece.node).collect();
+        // The last piece of a text is the one to be like.
+        for piece in self.pieces.iter().rev() {
             let waits = self.channels.waits(piece.slot);
             let slot = self.channels.slot(piece.slot);
-            slot.template = None;
-            if waits && !piece.spine.is_empty() && !ends.ends(&slot.key) {
+            let wanted = waits && slot.template.is_none() && !slot.shadow;
+            if wanted && !piece.spine.is_empty() && !ends.ends(&slot.key) {
                 let (spine, edits) = (&piece.spine, &self.edits);
-                let template = Template::new(doc, envelope, spine, piece.node, &nodes, edits);
+                let template = Template::new(doc, envelope, spine, piece.node, &nodes, edits)?;
                 slot.template = Some(template);
             }
         }
+        Ok(())
     }
 }
 
@@ -361,47 +370,4 @@ fn send(template: Option<&Template>, text: &str, out: &mut Vec<u8>) -> Result<()
     let template = template.ok_or(FilterError::Malformed("held text lost its event"))?;
     template.write(text, out);
     Ok(())
-}
-
-// === impl Clean ===
-
-impl Default for Clean {
-    fn default() -> Self {
-        Clean {
-            slots: vec![String::new(); CLEAN_SLOTS],
-        }
-    }
-}
-
-impl Clean {
-    /// Masks a whole text, unless it is known to be clean.
-    fn mask(
-        &mut self,
-        text: &str,
-        judge: &mut Judge<'_>,
-        location: &dyn Fn() -> String,
-    ) -> Option<String> {
-        let bytes = text.as_bytes();
-        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
-            return None;
-        };
-        let middle = bytes[bytes.len() / 2];
-        let hash = bytes.len() * 31
-            + usize::from(*first) * 7
-            + usize::from(*last) * 3
-            + usize::from(middle);
-        let slot = &mut self.slots[hash % CLEAN_SLOTS];
-        if slot == text {
-            return None;
-        }
-        let found = judge.findings.count();
-        let masked = judge
-            .engine
-            .mask(judge.sieve, text, judge.findings, location);
-        let clean = masked.is_none() && judge.findings.count() == found;
-        if clean && text.len() <= CLEAN_BYTES_MAX {
-            text.clone_into(slot);
-        }
-        masked
-    }
 }

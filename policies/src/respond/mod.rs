@@ -18,6 +18,7 @@
 //! `finish`, and what was held back is never released.
 
 mod channels;
+mod clean;
 mod error;
 mod error_body;
 mod event;

@@ -5,8 +5,12 @@
 //! and the text. Nothing else of that event is repeated: SDKs add up what they receive, so a second
 //! copy of a role, a name, a usage count or another choice's text would be counted twice.
 
+use super::error::FilterError;
 use super::sse::{Framing, field_value};
 use crate::text::{Doc, Edits, Kind, write_string};
+
+/// Largest envelope that is kept, for each text that is held.
+const TEMPLATE_BYTES_MAX: usize = 16 << 10;
 
 /// An event with a hole for the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ impl Template {
         leaf: usize,
         pieces: &[usize],
         edits: &Edits,
-    ) -> Template {
+    ) -> Result<Template, FilterError> {
         let mut head = Vec::new();
         let mut closers = Vec::new();
         if envelope.framing == Framing::Events {
@@ -81,7 +85,13 @@ impl Template {
         if envelope.framing == Framing::Events {
             tail.extend_from_slice(envelope.newline.as_bytes());
         }
-        Template { head, tail }
+        if head.len() > TEMPLATE_BYTES_MAX {
+            return Err(FilterError::TooLarge {
+                what: "an envelope",
+                limit: TEMPLATE_BYTES_MAX,
+            });
+        }
+        Ok(Template { head, tail })
     }
 
     /// Writes the event with `text` in it.

@@ -9,6 +9,7 @@
 //! 8259 has them, no lone surrogates. What this refuses is refused to the caller; nothing is
 //! repaired, because the model's server may repair it differently.
 
+mod doc;
 mod edit;
 mod path;
 #[cfg(test)]
@@ -16,8 +17,10 @@ mod tests;
 
 use std::fmt;
 
-use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
+use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
+use doc::Spans;
+pub(crate) use doc::{Doc, Kind, Place, Text};
 pub(crate) use edit::{Edits, write_string};
 pub(crate) use path::{Step, render};
 
@@ -52,57 +55,6 @@ pub(crate) struct Parser {
     buffers: Buffers,
     tape: Tape<'static>,
     spans: Spans,
-}
-
-/// Where each node of the tape lies in the original.
-#[derive(Default)]
-struct Spans {
-    starts: Vec<u32>,
-    /// One past the end; only containers have it here, other ends are found when asked for.
-    ends: Vec<u32>,
-    open: Vec<u32>,
-}
-
-/// A parsed document. Nodes are numbered in document order; node 0 is the root.
-pub(crate) struct Doc<'d> {
-    raw: &'d [u8],
-    nodes: &'d [Node<'d>],
-    spans: &'d Spans,
-}
-
-/// One member of an object.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Member<'d> {
-    pub(crate) key: &'d str,
-    pub(crate) key_node: usize,
-    pub(crate) value: usize,
-}
-
-/// What stands at one place of the document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Null,
-    Bool(bool),
-    Number,
-    String,
-    Array { empty: bool },
-    Object { empty: bool },
-}
-
-/// One string of the walk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'d> {
-    pub(crate) value: &'d str,
-    pub(crate) node: usize,
-    /// A key; its path is that of its object.
-    pub(crate) is_key: bool,
-}
-
-/// Where the walk is: the steps from the root, and the containers that they lead through.
-/// `containers[0]` is the root; the last one holds the string, or has it as a key.
-pub(crate) struct Place<'w, 'd> {
-    pub(crate) path: &'w [Step<'d>],
-    pub(crate) containers: &'w [usize],
 }
 
 // === impl Parser ===
@@ -145,11 +97,7 @@ impl Parser {
         let parsed = simd_json::fill_tape_padded(input, raw.len(), buffers, &mut filled);
         let result = match parsed {
             Ok(()) if spans.fill(raw, buffers.structural_indexes(), filled.0.len()) => {
-                Ok(read(&Doc {
-                    raw,
-                    nodes: &filled.0,
-                    spans,
-                }))
+                Ok(read(&Doc::new(raw, &filled.0, spans)))
             }
             Ok(()) => Err(JsonError::NotJson {
                 at: 0,
@@ -210,192 +158,6 @@ fn explain(raw: &[u8], error: &simd_json::Error) -> JsonError {
     JsonError::NotJson {
         at: error.index().min(raw.len()),
         reason,
-    }
-}
-
-// === impl Spans ===
-
-impl Spans {
-    /// Pairs nodes with the structural characters that begin them; false when they do not pair,
-    /// which would be a defect of this module or of the parser.
-    fn fill(&mut self, raw: &[u8], structurals: &[u32], nodes: usize) -> bool {
-        let Spans { starts, ends, open } = self;
-        starts.clear();
-        ends.clear();
-        open.clear();
-        for &at in structurals {
-            match raw.get(at as usize) {
-                Some(b':' | b',') => {}
-                Some(b'}' | b']') => match open.pop() {
-                    Some(node) => ends[node as usize] = at + 1,
-                    None => return false,
-                },
-                Some(byte) => {
-                    if matches!(byte, b'{' | b'[') {
-                        open.push(starts.len() as u32);
-                    }
-                    starts.push(at);
-                    ends.push(0);
-                }
-                // The parser ends its list with a mark at the end of the input.
-                None => {}
-            }
-        }
-        open.is_empty() && starts.len() == nodes
-    }
-}
-
-// === impl Doc ===
-
-impl<'d> Doc<'d> {
-    pub(crate) fn raw(&self) -> &'d [u8] {
-        self.raw
-    }
-
-    pub(crate) fn kind(&self, node: usize) -> Kind {
-        match self.nodes[node] {
-            Node::Static(StaticNode::Null) => Kind::Null,
-            Node::Static(StaticNode::Bool(value)) => Kind::Bool(value),
-            Node::Static(_) => Kind::Number,
-            Node::String(_) => Kind::String,
-            Node::Array { len, .. } => Kind::Array { empty: len == 0 },
-            Node::Object { len, .. } => Kind::Object { empty: len == 0 },
-        }
-    }
-
-    pub(crate) fn str(&self, node: usize) -> Option<&'d str> {
-        match self.nodes[node] {
-            Node::String(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// A non-negative whole number.
-    pub(crate) fn number(&self, node: usize) -> Option<u64> {
-        match self.nodes[node] {
-            Node::Static(StaticNode::U64(value)) => Some(value),
-            Node::Static(StaticNode::I64(value)) => u64::try_from(value).ok(),
-            _ => None,
-        }
-    }
-
-    /// The members of an object, duplicates included; nothing for any other node.
-    pub(crate) fn members(&self, node: usize) -> impl Iterator<Item = Member<'d>> + '_ {
-        let left = match self.nodes[node] {
-            Node::Object { len, .. } => len,
-            _ => 0,
-        };
-        let mut at = node + 1;
-        (0..left).map(move |_| {
-            let key = self.str(at).unwrap_or_default();
-            let member = Member {
-                key,
-                key_node: at,
-                value: at + 1,
-            };
-            at = self.after(at + 1);
-            member
-        })
-    }
-
-    /// The elements of an array; nothing for any other node.
-    pub(crate) fn elements(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        let left = match self.nodes[node] {
-            Node::Array { len, .. } => len,
-            _ => 0,
-        };
-        let mut at = node + 1;
-        (0..left).map(move |_| {
-            let element = at;
-            at = self.after(at);
-            element
-        })
-    }
-
-    /// The member of that name; the last one where there are several, as most readers have it.
-    pub(crate) fn member(&self, node: usize, key: &str) -> Option<usize> {
-        self.members(node)
-            .filter(|member| member.key == key)
-            .last()
-            .map(|member| member.value)
-    }
-
-    /// The node that follows `node` and all that is in it.
-    fn after(&self, node: usize) -> usize {
-        match self.nodes[node] {
-            Node::Array { count, .. } | Node::Object { count, .. } => node + 1 + count,
-            _ => node + 1,
-        }
-    }
-
-    /// Where a node lies in the original, quotes and brackets included.
-    pub(crate) fn span(&self, node: usize) -> std::ops::Range<usize> {
-        let start = self.spans.starts[node] as usize;
-        let end = match self.nodes[node] {
-            Node::Array { .. } | Node::Object { .. } => self.spans.ends[node] as usize,
-            Node::String(_) => edit::literal_end(self.raw, start),
-            Node::Static(_) => {
-                let rest = &self.raw[start..];
-                let ends =
-                    |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
-                start + rest.iter().position(ends).unwrap_or(rest.len())
-            }
-        };
-        start..end
-    }
-
-    /// Visits every string in document order, keys and duplicates included.
-    pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Place<'_, 'd>, Text<'d>)) {
-        let mut path = Vec::new();
-        let mut containers = Vec::new();
-        self.walk_node(0, &mut path, &mut containers, visit);
-    }
-
-    /// Recursion is bounded by [`DEPTH_MAX`], which the parser enforced.
-    fn walk_node(
-        &self,
-        node: usize,
-        path: &mut Vec<Step<'d>>,
-        containers: &mut Vec<usize>,
-        visit: &mut dyn FnMut(&Place<'_, 'd>, Text<'d>),
-    ) {
-        match self.nodes[node] {
-            Node::Static(_) => {}
-            Node::String(value) => {
-                visit(
-                    &Place { path, containers },
-                    Text {
-                        value,
-                        node,
-                        is_key: false,
-                    },
-                );
-            }
-            Node::Array { .. } => {
-                containers.push(node);
-                for (index, element) in self.elements(node).enumerate() {
-                    path.push(Step::Index(index));
-                    self.walk_node(element, path, containers, visit);
-                    path.pop();
-                }
-                containers.pop();
-            }
-            Node::Object { .. } => {
-                containers.push(node);
-                for member in self.members(node) {
-                    let text = Text {
-                        value: member.key,
-                        node: member.key_node,
-                        is_key: true,
-                    };
-                    visit(&Place { path, containers }, text);
-                    path.push(Step::Key(member.key));
-                    self.walk_node(member.value, path, containers, visit);
-                    path.pop();
-                }
-                containers.pop();
-            }
-        }
     }
 }
 

@@ -1,0 +1,281 @@
+//! From the letter of a file to its meaning: every word known, every name found.
+//!
+//! Wrong words do not stop the reading: each leaves an error with its place, and the table that it
+//! stands in is dropped, which is harmless because a policy with an error is never used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::Guard;
+use super::compile::Source;
+use super::error::{PolicyError, closest};
+use super::file::{ApproversTable, GrantTable, GuardTable};
+use super::glob::Glob;
+use super::scope::{Grant, Limits};
+use crate::profile::Operation;
+use crate::rule::{Pack, Rule};
+use crate::scan::RuleIndex;
+use crate::verdict::Action;
+
+/// Everything that files may refer to, and what they referred to so far.
+pub(super) struct Names {
+    pub(super) packs: Vec<Pack>,
+    /// Rules in use, in the order of first use; the position is the rule index.
+    pub(super) used: Vec<Rule>,
+    pub(super) index: BTreeMap<String, RuleIndex>,
+}
+
+/// The file that is being resolved, and where its errors go.
+pub(super) struct Place<'a> {
+    pub(super) source: &'a Source,
+    pub(super) errors: &'a mut Vec<PolicyError>,
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
+impl Place<'_> {
+    pub(super) fn error<T>(
+        &mut self,
+        at: &Spanned<T>,
+        reason: impl Into<String>,
+    ) -> &mut PolicyError {
+        let offset = at.span().start;
+        self.errors.push(PolicyError::at(
+            &self.source.path,
+            &self.source.text,
+            offset,
+            reason,
+        ));
+        self.errors
+            .last_mut()
+            .expect("an error was pushed in the line above")
+    }
+
+    /// An unknown word where one of `known` was expected.
+    fn unknown<'k>(
+        &mut self,
+        at: &Spanned<String>,
+        kind: &str,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) {
+        let word = at.get_ref();
+        let suggestion = closest(word, known.clone());
+        let mut reason = format!("unknown {kind} \"{word}\"");
+        if suggestion.is_none() {
+            let mut all: Vec<&str> = known.collect();
+            all.truncate(KNOWN_WORDS_MAX);
+            reason += &format!("; known here: {}", all.join(", "));
+        }
+        self.error(at, reason).suggestion = suggestion;
+    }
+
+    /// What a `[[grant]]` means; nothing if any of it is wrong.
+    pub(super) fn grant(&mut self, table: &Spanned<GrantTable>) -> Option<Grant> {
+        let before = self.errors.len();
+        let grant = table.get_ref();
+        let mut operations = Vec::new();
+        for word in &grant.operations {
+            match Operation::from_name(word.get_ref()) {
+                Some(operation) => operations.push(operation),
+                None => self.unknown(word, "operation", Operation::ALL.iter().map(|o| o.as_str())),
+            }
+        }
+        if grant.groups.is_empty() {
+            self.error(table, "a grant must name its groups (\"*\" is every group)");
+        }
+        if grant.operations.is_empty() {
+            self.error(table, "a grant must name its operations");
+        }
+        for name in grant
+            .groups
+            .iter()
+            .chain(&grant.models)
+            .filter(|n| n.get_ref().is_empty())
+        {
+            self.error(name, "an empty name fits nothing; leave it out");
+        }
+        let per_model = operations.iter().find(|operation| operation.is_per_model());
+        if let Some(operation) = per_model
+            && grant.models.is_empty()
+        {
+            let reason =
+                format!("a grant of \"{operation}\" must name its models ([\"*\"] is all)");
+            self.error(table, reason);
+        }
+        if self.errors.len() > before {
+            return None;
+        }
+        let globs =
+            |names: &[Spanned<String>]| names.iter().map(|n| Glob::new(n.get_ref())).collect();
+        Some(Grant {
+            groups: globs(&grant.groups),
+            models: globs(&grant.models),
+            operations,
+            limits: Limits {
+                prompt_tokens: grant.limits.prompt_tokens,
+                body_bytes: grant.limits.body_bytes,
+            },
+        })
+    }
+
+    /// What a `[[guard]]` means; nothing if any of it is wrong.
+    pub(super) fn guard(
+        &mut self,
+        table: &Spanned<GuardTable>,
+        names: &mut Names,
+    ) -> Option<Guard> {
+        let before = self.errors.len();
+        let guard = table.get_ref();
+        let (request, response) = match guard.direction.get_ref().as_str() {
+            "request" => (true, false),
+            "response" => (false, true),
+            "both" => (true, true),
+            _ => {
+                let known = ["request", "response", "both"];
+                self.unknown(&guard.direction, "direction", known.into_iter());
+                (false, false)
+            }
+        };
+        let action = match guard.action.get_ref().as_str() {
+            "allow" => Action::Allow,
+            "flag" => Action::Flag,
+            "mask" => Action::Mask,
+            "hold" => Action::Hold,
+            "block" => Action::Block,
+            _ => {
+                let known = ["flag", "mask", "hold", "block"];
+                self.unknown(&guard.action, "action", known.into_iter());
+                Action::Block
+            }
+        };
+        match action {
+            Action::Allow => {
+                let reason = "a guard cannot allow: it only looks for what must not pass; use \
+                              \"flag\", or except_groups to leave callers out";
+                self.error(&guard.action, reason);
+            }
+            Action::Hold if response => {
+                let reason = "only requests can be held; a response can be masked or blocked";
+                self.error(&guard.action, reason);
+            }
+            Action::Hold => self.approvers(guard),
+            _ => {}
+        }
+        if guard.approvers.is_some() && action != Action::Hold {
+            self.error(
+                &guard.action,
+                "approvers belong to a guard whose action is \"hold\"",
+            );
+        }
+        let rules = self.rules(guard, names);
+        if rules.is_empty() && self.errors.len() == before {
+            self.error(table, "a guard must name packs or rules");
+        }
+        if guard.name.get_ref().is_empty() {
+            self.error(
+                &guard.name,
+                "a guard needs a name: people will read it in an answer",
+            );
+        }
+        if self.errors.len() > before {
+            return None;
+        }
+        Some(Guard {
+            name: Arc::from(guard.name.get_ref().as_str()),
+            request,
+            response,
+            action,
+            groups: guard.groups.iter().map(|text| Glob::new(text)).collect(),
+            except_groups: guard
+                .except_groups
+                .iter()
+                .map(|text| Glob::new(text))
+                .collect(),
+            rules,
+        })
+    }
+
+    fn approvers(&mut self, guard: &GuardTable) {
+        let Some(table) = &guard.approvers else {
+            let name = guard.name.get_ref();
+            self.warnings.push(format!(
+                "guard \"{name}\" holds, but nobody is named to approve"
+            ));
+            return;
+        };
+        let ApproversTable {
+            groups,
+            quorum,
+            expires,
+        } = table.get_ref();
+        if groups.is_empty() {
+            self.error(table, "approvers must name their groups");
+        }
+        if *quorum == Some(0) {
+            self.error(table, "a quorum of 0 would approve by itself");
+        }
+        if let Some(expires) = expires
+            && !is_duration(expires)
+        {
+            let reason = format!("expires = \"{expires}\" is not a duration such as \"30m\"");
+            self.error(table, reason);
+        }
+    }
+
+    /// The rules that a guard names, each once, numbered for the scanner.
+    fn rules(&mut self, guard: &GuardTable, names: &mut Names) -> Vec<RuleIndex> {
+        let Names { packs, used, index } = names;
+        let mut wanted: Vec<&Rule> = Vec::new();
+        for name in &guard.packs {
+            match packs
+                .iter()
+                .find(|pack| pack.name == name.get_ref().as_str())
+            {
+                Some(pack) => wanted.extend(&pack.rules),
+                None => self.unknown(name, "pack", packs.iter().map(|pack| pack.name.as_str())),
+            }
+        }
+        for name in &guard.rules {
+            let mut all = packs.iter().flat_map(|pack| &pack.rules);
+            match all.find(|rule| rule.id() == name.get_ref().as_str()) {
+                Some(rule) => wanted.push(rule),
+                None => {
+                    let known = packs
+                        .iter()
+                        .flat_map(|pack| &pack.rules)
+                        .map(|rule| rule.id());
+                    self.unknown(name, "rule", known);
+                }
+            }
+        }
+        let mut rules = Vec::new();
+        for rule in wanted {
+            let at = match index.get(rule.id()) {
+                Some(at) => *at,
+                None => {
+                    let Ok(next) = u16::try_from(used.len()) else {
+                        self.error(&guard.name, "more than 65 535 rules are in use");
+                        return rules;
+                    };
+                    used.push(rule.clone());
+                    index.insert(rule.id().to_owned(), RuleIndex(next));
+                    RuleIndex(next)
+                }
+            };
+            if !rules.contains(&at) {
+                rules.push(at);
+            }
+        }
+        rules
+    }
+}
+
+/// Most words that an error lists as known.
+const KNOWN_WORDS_MAX: usize = 12;
+
+/// Digits and a unit: `s`, `m`, `h` or `d`.
+fn is_duration(text: &str) -> bool {
+    let digits = text.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or("");
+    !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
