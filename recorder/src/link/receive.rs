@@ -4,6 +4,7 @@ use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -13,6 +14,10 @@ use super::{
     encode_answer, u16_at, u32_at,
 };
 use crate::ring::{AttachError, Consumer, RingId, attach};
+
+/// Longest wait for a refused gateway to finish its sentence, and how often it is waited.
+const LINGER: Duration = Duration::from_millis(200);
+const LINGER_READS_MAX: u32 = 2 * RINGS_MAX;
 
 /// A gateway whose rings are mapped and checked, and which waits for an answer.
 pub struct Guest {
@@ -74,9 +79,19 @@ pub fn receive(mut stream: UnixStream, allowed_uids: &[u32]) -> Result<Guest, (U
 }
 
 /// Tells a gateway why not, and closes. Failing to tell is of no consequence.
+///
+/// What the gateway still has to say is read first: a socket that is closed with something unread
+/// takes the answer back with it.
 pub fn refuse(mut stream: UnixStream, refusal: &Refusal) {
     let _ = stream.write_all(&encode_answer(Status::Refused, &refusal.to_string()));
     let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.set_read_timeout(Some(LINGER));
+    let mut unread = [0; 1024];
+    for _ in 0..LINGER_READS_MAX {
+        if !matches!(stream.read(&mut unread), Ok(read) if read > 0) {
+            return;
+        }
+    }
 }
 
 /// Tells a gateway that its rings are taken over.

@@ -76,9 +76,16 @@ pub enum Corrupt {
 
 impl Consumer {
     /// Starts at the head that the shared memory shows, which an earlier consumer left there.
-    pub(super) fn new(region: Region, bell: Bell, id: RingId) -> Self {
+    /// It is read this once: from here on the head is ours alone to write.
+    pub(super) fn new(region: Region, bell: Bell, id: RingId) -> Result<Self, Corrupt> {
         let head = region.head().load(Ordering::Acquire);
-        Self { region, bell, id, released: head, position: head, tail_seen: head }
+        let tail = region.tail().load(Ordering::Acquire);
+        let sound = head.is_multiple_of(8)
+            && tail.checked_sub(head).is_some_and(|held| held <= region.size().bytes());
+        if !sound {
+            return Err(Corrupt::Resume { position: head, head, tail });
+        }
+        Ok(Self { region, bell, id, released: head, position: head, tail_seen: head })
     }
 
     /// The ring's name.

@@ -106,10 +106,11 @@ pub fn attach(memfd: OwnedFd, bell: OwnedFd) -> Result<Consumer, AttachError> {
     } else {
         None
     };
-    match reason {
-        Some(reason) => Err(AttachError::Header { reason }),
-        None => Ok(Consumer::new(region, Bell::new(bell), header.id)),
+    if let Some(reason) = reason {
+        return Err(AttachError::Header { reason });
     }
+    Consumer::new(region, Bell::new(bell), header.id)
+        .map_err(|corrupt| AttachError::Header { reason: corrupt.to_string() })
 }
 
 /// A sealable memfd, not executable where the kernel knows of that (6.3).
@@ -143,5 +144,10 @@ impl RingFds {
     pub fn try_clone(&self) -> io::Result<Self> {
         let (memfd, eventfd) = (self.memfd.try_clone()?, self.eventfd.try_clone()?);
         Ok(Self { id: self.id, memfd, eventfd })
+    }
+
+    /// The shared memory and the bell, as the recorder receives them.
+    pub fn into_parts(self) -> (OwnedFd, OwnedFd) {
+        (self.memfd, self.eventfd)
     }
 }

@@ -81,7 +81,7 @@ impl Producer {
 
     /// Appends bytes as they are. The model, the property tests and hostile producers use it.
     #[cfg(any(test, loom))]
-    pub(super) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), PushError> {
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), PushError> {
         let offset = self.reserve(bytes.len())?;
         #[cfg(loom)]
         self.region.copy_in(offset + ENTRY_HEADER_BYTES, bytes);

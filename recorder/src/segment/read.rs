@@ -231,11 +231,14 @@ impl Reader {
             return Ok(Err((found, offset..header_end)));
         };
         let Some(header) = RecordHeader::decode(&bytes) else {
-            let found = match first_difference(&bytes, &RECORD_MAGIC) {
-                Some(at) => damage(Part::Magic, offset + at..offset + at + 1),
-                None => damage(Part::RecordHeader, offset + 8..header_end),
-            };
-            return Ok(Err((found, offset..header_end)));
+            // The first eight bytes lie in one sector: a crash leaves all of them or none.
+            return Ok(Err(match first_difference(&bytes, &RECORD_MAGIC) {
+                Some(at) if bytes[..8] != [0; 8] => {
+                    (damage(Part::Magic, offset + at..offset + at + 1), offset..offset)
+                }
+                Some(_) => (damage(Part::Magic, offset..offset + 8), offset..header_end),
+                None => (damage(Part::RecordHeader, offset + 8..header_end), offset..header_end),
+            }));
         };
         let body_bytes = header.body_bytes as usize;
         let length = record_bytes(body_bytes);
