@@ -164,11 +164,10 @@ fn authenticate(
 
 /// What the head says of the body, before any of it is read.
 fn check_body_head(head: &RequestHead, route: Route, body_max: usize) -> Result<(), Refused> {
-    if let Framing::Length(length) = head.framing {
-        if length > body_max as u64 {
+    if let Framing::Length(length) = head.framing
+        && length > body_max as u64 {
             return Err(too_large(body_max).into());
         }
-    }
     let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
     if !has_body {
         return Ok(());

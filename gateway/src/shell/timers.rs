@@ -176,11 +176,10 @@ impl Deadline {
         let armed = inner.armed.get() + usize::from(is) - usize::from(was);
         inner.armed.set(armed);
         drop(slots);
-        if is && armed == 1 {
-            if let Some(ticker) = inner.ticker.borrow_mut().take() {
+        if is && armed == 1
+            && let Some(ticker) = inner.ticker.borrow_mut().take() {
                 ticker.wake();
             }
-        }
     }
 
     /// Ready once the deadline has passed.

@@ -72,7 +72,7 @@ pub(super) struct Worker {
 /// over. `started` hears which I/O driver the core got, or why it has none.
 pub fn start(
     seed: WorkerSeed,
-    started: std::sync::mpsc::Sender<io::Result<&'static str>>,
+    started: std::sync::mpsc::SyncSender<io::Result<&'static str>>,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("core-{}", seed.core);
     std::thread::Builder::new()
