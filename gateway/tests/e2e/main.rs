@@ -4,3 +4,5 @@
 mod stack;
 
 mod calls;
+mod codec;
+mod messages;

@@ -24,20 +24,32 @@ pub(crate) const MODEL: &str = "llama-3-8b";
 
 /// What is particular to a test. Each text is put into `gateway.toml` as it is.
 pub(crate) struct Setup {
+    /// Before the first section.
+    pub(crate) top: String,
     /// Under `[limits]`.
     pub(crate) limits: String,
     /// Under `[listen]`, after `tcp` and `ready_file`.
     pub(crate) listen: String,
     /// Under `[upstream]`, after `address` and `profiles`.
     pub(crate) upstream: String,
+    /// The upstream's address where it is not the double's TCP address.
+    pub(crate) upstream_address: Option<String>,
     /// Under `[recorder]`, after `socket`.
     pub(crate) recorder: String,
+    /// Under `[policy]`, in place of its folder.
+    pub(crate) policies: String,
+    /// Under `[[issuer]]`, after `name`, `url` and `audiences`.
+    pub(crate) issuer: String,
     /// More sections.
     pub(crate) more: String,
     /// `policies/main.toml`.
     pub(crate) policy: String,
     /// How the double is set up.
     pub(crate) double: DoubleOptions,
+    /// How the identity provider is set up.
+    pub(crate) provider: IssuerOptions,
+    /// The identity provider answers nothing yet when the gateway starts.
+    pub(crate) provider_fails: bool,
     /// Start a recorder.
     pub(crate) record: bool,
 }
@@ -82,13 +94,19 @@ except_groups = ["privacy-office"]
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            top: String::new(),
             limits: String::new(),
             listen: String::new(),
             upstream: String::new(),
+            upstream_address: None,
             recorder: String::new(),
+            policies: "dir = \"policies\"".to_owned(),
+            issuer: String::new(),
             more: String::new(),
             policy: POLICY.to_owned(),
             double: DoubleOptions::default(),
+            provider: IssuerOptions::default(),
+            provider_fails: false,
             record: true,
         }
     }
@@ -102,13 +120,27 @@ impl Stack {
         Self::with(|_| {})
     }
 
+    /// Without a recorder, for tests of what a record does not change.
+    pub(crate) fn unrecorded() -> Self {
+        Self::with(|setup| setup.record = false)
+    }
+
+    /// With these bounds, without a recorder.
+    pub(crate) fn bounded(limits: &str) -> Self {
+        Self::with(|setup| {
+            setup.record = false;
+            setup.limits = limits.to_owned();
+        })
+    }
+
     /// With what `change` makes particular.
     pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::default();
         change(&mut setup);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let double = Double::start(setup.double.clone()).expect("the double starts");
-        let issuer = Issuer::start(IssuerOptions::default()).expect("the issuer starts");
+        let issuer = Issuer::start(setup.provider.clone()).expect("the issuer starts");
+        issuer.fail(setup.provider_fails);
         let policies = folder.path().join("policies");
         fs::create_dir_all(&policies).expect("a folder for policies");
         fs::write(policies.join("main.toml"), &setup.policy).expect("the policy is written");
@@ -176,6 +208,28 @@ impl Stack {
         self.gateway.0.id()
     }
 
+    /// Asks the gateway to stop (SIGTERM).
+    pub(crate) fn terminate_gateway(&self) {
+        let pid = i32::try_from(self.gateway_pid()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("the gateway is signalled");
+    }
+
+    /// Waits until the gateway has ended of itself, and returns its exit code.
+    pub(crate) fn gateway_exit(&mut self) -> Option<i32> {
+        let mut code = None;
+        let ended = wait(|| match self.gateway.0.try_wait() {
+            Ok(Some(status)) => {
+                code = status.code();
+                true
+            }
+            _ => false,
+        });
+        assert!(ended, "the gateway goes on:\n{}", self.log());
+        code
+    }
+
     /// Kills the recorder at once (SIGKILL).
     pub(crate) fn kill_recorder(&mut self) {
         if let Some(mut recorder) = self.recorder.take() {
@@ -191,6 +245,12 @@ impl Stack {
     /// Kills the gateway at once (SIGKILL).
     pub(crate) fn kill_gateway(&mut self) {
         self.gateway.end();
+    }
+
+    /// Starts a gateway with the same configuration again, at an address of its own.
+    pub(crate) fn start_gateway(&mut self) {
+        self.gateway = start_gateway(self.folder.path());
+        self.address = await_ready(self.folder.path());
     }
 
     /// Runs `penstock-recorder` on the log and returns its output when it succeeds.
@@ -242,17 +302,24 @@ fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
         true => format!("socket = \"recorder.sock\"\n{}", setup.recorder),
         false => "enabled = false".to_owned(),
     };
+    let upstream = match &setup.upstream_address {
+        Some(address) => address.clone(),
+        None => double.address().to_string(),
+    };
     format!(
-        "[listen]\ntcp = \"127.0.0.1:0\"\nready_file = \"gateway.ready\"\n{}\n\
-         [policy]\ndir = \"policies\"\n\
-         [[issuer]]\nname = \"dev\"\nurl = \"{}\"\naudiences = [\"penstock\"]\n\
+        "{}\n[listen]\ntcp = \"127.0.0.1:0\"\nready_file = \"gateway.ready\"\n{}\n\
+         [policy]\n{}\n\
+         [[issuer]]\nname = \"dev\"\nurl = \"{}\"\naudiences = [\"penstock\"]\n{}\n\
          [upstream]\naddress = \"{}\"\nprofiles = [\"openai\", \"anthropic\", \"vllm\"]\n{}\n\
          [recorder]\n{recorder}\n\
          [control]\nsocket = \"control.sock\"\n\
          [limits]\n{}\n{}\n",
+        setup.top,
         setup.listen,
+        setup.policies,
         issuer.url(),
-        double.address(),
+        setup.issuer,
+        upstream,
         setup.upstream,
         setup.limits,
         setup.more,
