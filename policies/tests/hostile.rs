@@ -153,7 +153,8 @@ proptest! {
             stream += &format!("data: {event}\n\n");
         }
         if finished {
-            stream += "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+            stream += "data: {\"choices\":[{\"index\":0,\"delta\":{},";
+            stream += "\"finish_reason\":\"stop\"}]}\n\n";
         }
         let (out, result) = outcome(&SHIPPED, "text/event-stream", &[stream.as_bytes()]);
         prop_assert!(result.is_ok());

@@ -49,27 +49,33 @@ fn bad_files_and_what_is_said_about_them() {
             "main.toml:1:1: missing field `groups`",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"requests\"\npacks = [\"secrets\"]\naction = \"block\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"requests\"\n\
+             packs = [\"secrets\"]\naction = \"block\"",
             "main.toml:3:13: unknown direction \"requests\"; did you mean \"request\"?",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"request\"\npacks = [\"secretz\"]\naction = \"deny\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
+             packs = [\"secretz\"]\naction = \"deny\"",
             "main.toml:5:10: unknown action \"deny\"; known here: flag, mask, hold, block",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"request\"\npacks = [\"secretz\"]\naction = \"block\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
+             packs = [\"secretz\"]\naction = \"block\"",
             "main.toml:4:10: unknown pack \"secretz\"; did you mean \"secrets\"?",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"request\"\nrules = [\"customer-ids\"]\naction = \"block\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
+             rules = [\"customer-ids\"]\naction = \"block\"",
             "main.toml:4:10: unknown rule \"customer-ids\"; did you mean \"customer-id\"?",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"response\"\npacks = [\"secrets\"]\naction = \"hold\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"response\"\n\
+             packs = [\"secrets\"]\naction = \"hold\"",
             "main.toml:5:10: only requests can be held; a response can be masked or blocked",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"request\"\npacks = [\"secrets\"]\naction = \"allow\"",
+            "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
+             packs = [\"secrets\"]\naction = \"allow\"",
             "main.toml:5:10: a guard cannot allow",
         ),
         (
@@ -77,11 +83,14 @@ fn bad_files_and_what_is_said_about_them() {
             "main.toml:1:1: a guard must name packs or rules",
         ),
         (
-            "[[guard]]\nname = \"\"\ndirection = \"request\"\npacks = [\"secrets\"]\naction = \"block\"",
+            "[[guard]]\nname = \"\"\ndirection = \"request\"\n\
+             packs = [\"secrets\"]\naction = \"block\"",
             "main.toml:2:8: a guard needs a name",
         ),
         (
-            "[[guard]]\nname = \"g\"\ndirection = \"request\"\npacks = [\"secrets\"]\naction = \"hold\"\napprovers = { groups = [\"s\"], expires = \"soon\" }",
+            "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
+             packs = [\"secrets\"]\naction = \"hold\"\n\
+             approvers = { groups = [\"s\"], expires = \"soon\" }",
             "main.toml:6:13: expires = \"soon\" is not a duration such as \"30m\"",
         ),
         ("[[guard]\n", "main.toml:1:"),

@@ -41,6 +41,11 @@ fn chat_stream(text: &str, size: usize) -> Vec<Value> {
         Value::Null,
     )];
     for piece in pieces(text, size) {
+        events.push(chat(
+            2,
+            json!({"function_call": {"arguments": piece}}),
+            Value::Null,
+        ));
         events.push(chat(0, json!({"reasoning_content": piece}), Value::Null));
         events.push(chat(
             1,
@@ -262,6 +267,56 @@ fn what_was_sent_is_always_a_beginning_of_the_masked_text() {
     filter.finish(&mut out).unwrap();
     assert_eq!(texts(&read_events(&out))["0 content"], expected);
     assert_eq!(filter.held_bytes(), 0);
+}
+
+/// `transformers serve`: no `[DONE]`, no finish reason but for one choice, and that together with
+/// the usage; a field that no document names; content in parts.
+#[test]
+fn an_engine_that_keeps_no_promises() {
+    let events = [
+        json!({"choices": [{"index": 0, "delta": {"role": "assistant"}}]}),
+        json!({"choices": [{"index": 0, "delta": {"content": "a CUST-1234"}}]}),
+        json!({"choices": [{"delta": {"thoughts": {"now": "CUST-12"}}, "index": 0},
+            {"delta": {"content": [{"type": "text", "text": "CUST-12"}]}, "index": 1}]}),
+        json!({"choices": [{"delta": {"thoughts": {"now": "345678"}}, "index": 0},
+            {"delta": {"content": [{"type": "text", "text": "345678"}]}, "index": 1}]}),
+        json!({"choices": [{"index": 0, "delta": {"content": "5678"}, "finish_reason": "length"}],
+            "usage": {"total_tokens": 3}}),
+    ];
+    let stream: String = events
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    let out = run(&POLICY, MEDIA, &[stream.as_bytes()]).unwrap();
+    let read = read_events(&out);
+    let text = |pick: &dyn Fn(&Value) -> &Value| -> String {
+        read.iter()
+            .flat_map(|event| event["choices"].as_array().unwrap())
+            .filter_map(|choice| pick(choice).as_str().map(str::to_owned))
+            .collect()
+    };
+    assert_eq!(texts(&read)["0 content"], masked("a CUST-12345678"));
+    assert_eq!(
+        text(&|choice| &choice["delta"]["thoughts"]["now"]),
+        masked("CUST-12345678")
+    );
+    assert_eq!(
+        text(&|choice| &choice["delta"]["content"][0]["text"]),
+        masked("CUST-12345678")
+    );
+    let usage = read
+        .iter()
+        .filter(|event| event["usage"].is_object())
+        .count();
+    assert_eq!(
+        (
+            usage,
+            read.iter()
+                .filter(|e| e["choices"][0]["finish_reason"] == "length")
+                .count()
+        ),
+        (1, 1)
+    );
 }
 
 /// An event made for held text has nothing that an SDK would count twice.

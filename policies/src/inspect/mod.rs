@@ -1,7 +1,8 @@
 //! The verdict on a request body: read whole, before one byte of it goes to the model.
 //!
-//! Every string and every key is a text of its own, duplicates included. What is not looked into:
-//! text inside base64 (such as image `data:` URLs) is scanned as the base64 that it is.
+//! Every string and every key is a text of its own, duplicates included. What this does not see:
+//! a value cut in two over two strings, and what is inside an encoding: base64, such as an image's
+//! `data:` URL, is scanned as the base64 that it is.
 
 mod decode;
 mod error;
@@ -108,6 +109,9 @@ fn inspect(
         let Some((engine, sieve)) = guarded else {
             return;
         };
+        if is_protocol(place, &text) {
+            return;
+        }
         let location = || render(place.path, text.is_key);
         if let Some(masked) = engine.mask(sieve, text.value, &mut findings, &location) {
             edits.text(text.node, doc.span(text.node), masked);

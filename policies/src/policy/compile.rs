@@ -46,50 +46,12 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         used: vec![],
         index: <_>::default(),
     };
-    let mut grants = Vec::new();
-    let mut guards: Vec<Guard> = Vec::new();
     let mut warnings = Vec::new();
-    for source in &files {
-        let decoded: PolicyFile = match toml::from_str(&source.text) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                errors.push(PolicyError::from_toml(&source.path, &source.text, &error));
-                continue;
-            }
-        };
-        let mut at = Place {
-            source,
-            errors: &mut errors,
-            warnings: &mut warnings,
-        };
-        for table in decoded.grant {
-            grants.extend(at.grant(&table).map(Arc::new));
-        }
-        for table in decoded.guard {
-            let guard = at.guard(&table, &mut names);
-            if let Some(guard) = &guard
-                && guards.iter().any(|other| other.name == guard.name)
-            {
-                let name = table.get_ref().name.clone();
-                at.error(&name, format!("a second guard named \"{}\"", guard.name));
-            }
-            guards.extend(guard);
-        }
-    }
+    let (grants, guards) = resolve(&files, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);
     }
-    if grants.is_empty() {
-        warnings.push("nothing is granted: every caller will be refused".to_owned());
-    }
-    for (word, looks) in [
-        ("request", guards.iter().any(|guard| guard.request)),
-        ("response", guards.iter().any(|guard| guard.response)),
-    ] {
-        if !looks {
-            warnings.push(format!("no guard looks at any {word}"));
-        }
-    }
+    warn_of_gaps(&grants, &guards, &mut warnings);
     let summary = summary(&files, &names, &grants, &guards);
     let version = version(&files, &pack_files, &names);
     let ids = names.used.iter().map(|rule| Arc::from(rule.id())).collect();
@@ -117,6 +79,60 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         warnings,
         summary,
     })
+}
+
+/// The meaning of all files together.
+fn resolve(
+    files: &[Source],
+    names: &mut Names,
+    errors: &mut Vec<PolicyError>,
+    warnings: &mut Vec<String>,
+) -> (Vec<Arc<Grant>>, Vec<Guard>) {
+    let mut grants = Vec::new();
+    let mut guards: Vec<Guard> = Vec::new();
+    for source in files {
+        let decoded: PolicyFile = match toml::from_str(&source.text) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                errors.push(PolicyError::from_toml(&source.path, &source.text, &error));
+                continue;
+            }
+        };
+        let mut at = Place {
+            source,
+            errors,
+            warnings,
+        };
+        for table in decoded.grant {
+            grants.extend(at.grant(&table).map(Arc::new));
+        }
+        for table in decoded.guard {
+            let guard = at.guard(&table, names);
+            if let Some(guard) = &guard
+                && guards.iter().any(|other| other.name == guard.name)
+            {
+                let name = table.get_ref().name.clone();
+                at.error(&name, format!("a second guard named \"{}\"", guard.name));
+            }
+            guards.extend(guard);
+        }
+    }
+    (grants, guards)
+}
+
+/// What a policy does not cover, and probably was meant to.
+fn warn_of_gaps(grants: &[Arc<Grant>], guards: &[Guard], warnings: &mut Vec<String>) {
+    if grants.is_empty() {
+        warnings.push("nothing is granted: every caller will be refused".to_owned());
+    }
+    for (word, looks) in [
+        ("request", guards.iter().any(|guard| guard.request)),
+        ("response", guards.iter().any(|guard| guard.response)),
+    ] {
+        if !looks {
+            warnings.push(format!("no guard looks at any {word}"));
+        }
+    }
 }
 
 /// The `*.toml` files of a folder, in the order of their names.
@@ -189,7 +205,10 @@ fn packs(user: &[Source], errors: &mut Vec<PolicyError>) -> Vec<Pack> {
                     file: source.path.clone(),
                     line: error.line,
                     column: error.column,
-                    reason: error.reason,
+                    reason: match &error.rule {
+                        Some(rule) => format!("rule \"{rule}\": {}", error.reason),
+                        None => error.reason,
+                    },
                     suggestion: error.suggestion,
                 }));
                 continue;

@@ -137,6 +137,37 @@ impl Place<'_> {
                 (false, false)
             }
         };
+        let action = self.action(guard, response);
+        let rules = self.rules(guard, names);
+        if rules.is_empty() && self.errors.len() == before {
+            self.error(table, "a guard must name packs or rules");
+        }
+        if guard.name.get_ref().is_empty() {
+            self.error(
+                &guard.name,
+                "a guard needs a name: people will read it in an answer",
+            );
+        }
+        if self.errors.len() > before {
+            return None;
+        }
+        Some(Guard {
+            name: Arc::from(guard.name.get_ref().as_str()),
+            request,
+            response,
+            action,
+            groups: guard.groups.iter().map(|text| Glob::new(text)).collect(),
+            except_groups: guard
+                .except_groups
+                .iter()
+                .map(|text| Glob::new(text))
+                .collect(),
+            rules,
+        })
+    }
+
+    /// What a guard does on a match. A wrong word is taken for the strictest.
+    fn action(&mut self, guard: &GuardTable, response: bool) -> Action {
         let action = match guard.action.get_ref().as_str() {
             "allow" => Action::Allow,
             "flag" => Action::Flag,
@@ -168,32 +199,7 @@ impl Place<'_> {
                 "approvers belong to a guard whose action is \"hold\"",
             );
         }
-        let rules = self.rules(guard, names);
-        if rules.is_empty() && self.errors.len() == before {
-            self.error(table, "a guard must name packs or rules");
-        }
-        if guard.name.get_ref().is_empty() {
-            self.error(
-                &guard.name,
-                "a guard needs a name: people will read it in an answer",
-            );
-        }
-        if self.errors.len() > before {
-            return None;
-        }
-        Some(Guard {
-            name: Arc::from(guard.name.get_ref().as_str()),
-            request,
-            response,
-            action,
-            groups: guard.groups.iter().map(|text| Glob::new(text)).collect(),
-            except_groups: guard
-                .except_groups
-                .iter()
-                .map(|text| Glob::new(text))
-                .collect(),
-            rules,
-        })
+        action
     }
 
     fn approvers(&mut self, guard: &GuardTable) {

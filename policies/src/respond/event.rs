@@ -11,7 +11,7 @@ use super::logprobs::Side;
 use super::shape::{self, Ends};
 use super::synth::{Envelope, Template};
 use crate::policy::engine::{Engine, Sieve};
-use crate::text::{Doc, Edits, Place, Text, render};
+use crate::text::{Doc, Edits, Place, Text, is_protocol, render};
 use crate::verdict::Findings;
 
 /// The state of a stream's texts, and buffers reused from event to event.
@@ -166,6 +166,9 @@ impl EventMasker {
             }
         } else if shape::is_piece(doc, place, kind, &mut self.key) {
             return self.piece(doc, place, text, judge);
+        }
+        if is_protocol(place, &text) {
+            return Ok(());
         }
         let location = || render(place.path, text.is_key);
         if let Some(masked) = self.clean.mask(text.value, judge, &location) {

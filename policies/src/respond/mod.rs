@@ -14,6 +14,9 @@
 //! Where no guard looks at the caller's responses the filter passes every byte through untouched,
 //! whatever its type.
 //!
+//! What this does not see: a value cut in two over two strings of a body, or over two events in a
+//! field that is no known text; see `shape` for those that are.
+//!
 //! An upstream that breaks off is the gateway's to report: it then drops the filter without calling
 //! `finish`, and what was held back is never released.
 

@@ -47,28 +47,7 @@ pub(super) fn is_piece(
             Step::Index(at),
             Step::Key("delta"),
             rest @ ..,
-        ] => {
-            let identifies =
-                matches!(rest.last(), Some(Step::Key(name)) if IDENTIFIERS.contains(name));
-            if identifies {
-                return false;
-            }
-            choice(doc, place.containers[2], *at, key);
-            for (depth, step) in rest.iter().enumerate() {
-                match step {
-                    Step::Key(name) => key.push_str(name),
-                    // The element itself says which of many it is; its place in this event does
-                    // not.
-                    Step::Index(at) => {
-                        let element = place.containers.get(3 + depth + 1).copied();
-                        let index = element.and_then(|element| number(doc, element, "index"));
-                        append(key, index.unwrap_or(*at as u64));
-                    }
-                }
-                key.push('/');
-            }
-            true
-        }
+        ] => below_delta(doc, place, *at, rest, key),
         [Step::Key("delta")] if kind.is_some_and(|kind| kind.ends_with(".delta")) => {
             output(doc, kind.unwrap_or_default(), key);
             key.push_str("delta");
@@ -100,6 +79,33 @@ pub(super) fn is_piece(
         }
         _ => false,
     }
+}
+
+/// The key of a string below `choices[at].delta`, unless it identifies instead of speaking.
+fn below_delta(
+    doc: &Doc<'_>,
+    place: &Place<'_, '_>,
+    at: usize,
+    rest: &[Step<'_>],
+    key: &mut String,
+) -> bool {
+    if matches!(rest.last(), Some(Step::Key(name)) if IDENTIFIERS.contains(name)) {
+        return false;
+    }
+    choice(doc, place.containers[2], at, key);
+    for (depth, step) in rest.iter().enumerate() {
+        match step {
+            Step::Key(name) => key.push_str(name),
+            // The element itself says which of many it is; its place in this event does not.
+            Step::Index(at) => {
+                let element = place.containers.get(3 + depth + 1).copied();
+                let index = element.and_then(|element| number(doc, element, "index"));
+                append(key, index.unwrap_or(*at as u64));
+            }
+        }
+        key.push('/');
+    }
+    true
 }
 
 /// The key under which what belongs to the same text is followed, such as its logprobs.

@@ -4,7 +4,7 @@ use super::error::FilterError;
 use super::logprobs::Side;
 use crate::policy::Scope;
 use crate::policy::engine::{Engine, Sieve};
-use crate::text::{Doc, Edits, Parser, render};
+use crate::text::{Doc, Edits, Parser, is_protocol, render};
 use crate::verdict::Findings;
 
 /// Gathers a body and masks it at its end.
@@ -110,6 +110,9 @@ fn mask_json(
         if text.is_key {
             let parent = place.containers.last().copied().unwrap_or(0);
             sides.extend(Side::of(doc, parent, text.value, text.node));
+        }
+        if is_protocol(place, &text) {
+            return;
         }
         let location = || render(place.path, text.is_key);
         if let Some(masked) = engine.mask(sieve, text.value, findings, &location) {

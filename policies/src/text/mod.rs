@@ -12,6 +12,7 @@
 mod doc;
 mod edit;
 mod path;
+mod protocol;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use doc::Spans;
 pub(crate) use doc::{Doc, Kind, Place, Text};
 pub(crate) use edit::{Edits, write_string};
 pub(crate) use path::{Step, render};
+pub(crate) use protocol::is_protocol;
 
 /// Deepest nesting of objects and arrays that is read.
 pub const DEPTH_MAX: usize = 128;

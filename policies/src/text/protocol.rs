@@ -1,0 +1,125 @@
+//! The words of the protocols themselves: the keys and enumerated values that the published APIs
+//! define. A rule that matches one of them, say a rule on the word "message", must not take the
+//! shape of a request or an answer apart.
+//!
+//! Only whole strings that are such a word are passed over, so nothing can hide in one; a key that
+//! no API defines, or the same word inside a text, is inspected like everything else.
+
+use super::{Place, Step, Text};
+
+/// Keys of the OpenAI, Anthropic, vLLM and NDJSON chat APIs; sorted.
+#[rustfmt::skip] // a word list reads better filled than one word a line
+const KEYS: [&str; 176] = [
+    "accepted_prediction_tokens", "annotations", "arguments", "audio", "audio_tokens", "background",
+    "best_of", "bytes", "cache_control", "cache_creation", "cache_creation_input_tokens",
+    "cache_read_input_tokens", "cache_write_tokens", "cached_tokens", "call_id", "choices", "code",
+    "completed_at", "completion_tokens", "completion_tokens_details", "container", "content",
+    "content_block", "content_index", "continuous_usage_stats", "conversation", "created",
+    "created_at", "created_by", "ctx", "data", "delta", "description", "detail", "details",
+    "dimensions", "display_name", "done", "done_reason", "echo", "effort", "embedding",
+    "embeddings", "encoding_format", "error", "eval_count", "eval_duration", "file", "file_id",
+    "finish_reason", "first_id", "frequency_penalty", "function", "guided_json", "has_more", "id",
+    "image", "image_url", "include_usage", "incomplete_details", "index", "input", "input_schema",
+    "input_tokens", "input_tokens_details", "instructions", "is_error", "item", "item_id",
+    "json_schema", "kv_transfer_params", "last_id", "list", "load_duration", "loc", "logit_bias",
+    "logprob", "logprobs", "max_completion_tokens", "max_model_len", "max_output_tokens",
+    "max_tokens", "max_tool_calls", "media_type", "message", "messages", "metadata", "min_p",
+    "modalities", "model", "msg", "n", "name", "obfuscation", "object", "output", "output_index",
+    "output_tokens", "output_tokens_details", "owned_by", "parallel_tool_calls", "param",
+    "parameters", "parent", "part", "permission", "presence_penalty", "previous_response_id",
+    "prompt", "prompt_eval_count", "prompt_eval_duration", "prompt_logprobs", "prompt_token_ids",
+    "prompt_tokens", "prompt_tokens_details", "properties", "reasoning", "reasoning_content",
+    "reasoning_tokens", "refusal", "rejected_prediction_tokens", "repetition_penalty", "request_id",
+    "required", "response", "response_format", "response_id", "role", "root", "schema", "seed",
+    "sequence_number", "server_tool_use", "service_tier", "signature", "source", "status", "stop",
+    "stop_details", "stop_reason", "stop_sequence", "stop_sequences", "stop_token_ids", "store",
+    "stream", "stream_options", "strict", "suffix", "summary", "summary_index", "system",
+    "system_fingerprint", "temperature", "text", "text_offset", "thinking", "thinking_delta",
+    "token", "token_ids", "token_logprobs", "tokens", "tool_call_id", "tool_calls", "tool_choice",
+    "tool_use_id", "tools", "top_k", "top_logprobs", "top_p", "total_duration", "total_tokens",
+    "truncation", "type", "url", "usage", "user",
+];
+
+/// What those APIs enumerate; sorted.
+#[rustfmt::skip] // a word list reads better filled than one word a line
+const VALUES: [&str; 100] = [
+    "api_error", "assistant", "authentication_error", "auto", "base64", "cancelled",
+    "chat.completion", "chat.completion.chunk", "completed", "content_block_delta",
+    "content_block_start", "content_block_stop", "content_filter", "default", "developer",
+    "disabled", "embedding", "enabled", "end_turn", "error", "failed", "file", "float", "function",
+    "function_call", "image_url", "in_progress", "incomplete", "input_file", "input_image",
+    "input_json_delta", "input_text", "invalid_request_error", "json_object", "json_schema",
+    "length", "list", "max_output_tokens", "max_tokens", "message", "message_delta",
+    "message_start", "message_stop", "model", "none", "not_found_error", "output_text",
+    "output_text.delta", "overloaded_error", "pause_turn", "permission_error", "ping", "priority",
+    "queued", "rate_limit_error", "reasoning", "reasoning_text", "redacted_thinking", "refusal",
+    "required", "response", "response.completed", "response.content_part.added",
+    "response.content_part.done", "response.created", "response.failed",
+    "response.function_call_arguments.delta", "response.function_call_arguments.done",
+    "response.in_progress", "response.incomplete", "response.output_item.added",
+    "response.output_item.done", "response.output_text.annotation.added",
+    "response.output_text.delta", "response.output_text.done", "response.queued",
+    "response.reasoning_summary_part.added", "response.reasoning_summary_part.done",
+    "response.reasoning_summary_text.delta", "response.reasoning_summary_text.done",
+    "response.reasoning_text.delta", "response.reasoning_text.done", "response.refusal.delta",
+    "response.refusal.done", "server_error", "signature_delta", "standard", "stop", "stop_sequence",
+    "summary_text", "system", "text", "text_completion", "text_delta", "thinking", "thinking_delta",
+    "tool", "tool_calls", "tool_use", "user",
+];
+
+/// The keys whose values are enumerated; sorted.
+#[rustfmt::skip] // a word list reads better filled than one word a line
+const ENUMERATED: [&str; 11] = [
+    "done_reason", "encoding_format", "finish_reason", "object", "reason", "role", "service_tier",
+    "status", "stop_reason", "tool_choice", "type",
+];
+
+/// Whether this string is the protocol speaking, and not a person, a program or a model.
+pub(crate) fn is_protocol(place: &Place<'_, '_>, text: &Text<'_>) -> bool {
+    if text.is_key {
+        return contains(&KEYS, text.value);
+    }
+    let key = place.path.last();
+    matches!(key, Some(Step::Key(key)) if contains(&ENUMERATED, key))
+        && contains(&VALUES, text.value)
+}
+
+fn contains(words: &[&str], word: &str) -> bool {
+    words.binary_search(&word).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Parser;
+    use super::*;
+
+    /// The strings of `raw` that are not the protocol's own.
+    fn spoken(raw: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let read = Parser::default().with(raw.as_bytes(), |doc| {
+            doc.walk(&mut |place, text| {
+                if !is_protocol(place, &text) {
+                    found.push(text.value.to_owned());
+                }
+            });
+        });
+        read.expect("the test's own JSON");
+        found
+    }
+
+    #[test]
+    fn the_lists_are_sorted() {
+        for words in [&KEYS[..], &VALUES[..], &ENUMERATED[..]] {
+            assert!(words.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+
+    #[test]
+    fn the_shape_of_an_answer_is_passed_over_and_what_it_says_is_not() {
+        let raw = r#"{"object":"chat.completion","choices":[{"message":{"role":"assistant",
+            "content":"message"},"finish_reason":"stop"}],"model":"m","note":"stop"}"#;
+        assert_eq!(spoken(raw), ["message", "m", "note", "stop"]);
+        assert_eq!(spoken(r#"{"type":"stop it"}"#), ["stop it"]);
+        assert_eq!(spoken(r#"{"messages ":1,"Message":2}"#), ["messages ", "Message"]);
+    }
+}
