@@ -12,7 +12,7 @@ pub use error::BodyError;
 
 use crate::policy::{Denied, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
-use crate::text::{Doc, Edits, Kind, Parser, render};
+use crate::text::{Doc, Edits, Kind, Parser, is_protocol, render};
 use crate::verdict::{Action, Finding, Findings};
 
 /// What is decided about one request.

@@ -120,6 +120,9 @@ mod tests {
             "content":"message"},"finish_reason":"stop"}],"model":"m","note":"stop"}"#;
         assert_eq!(spoken(raw), ["message", "m", "note", "stop"]);
         assert_eq!(spoken(r#"{"type":"stop it"}"#), ["stop it"]);
-        assert_eq!(spoken(r#"{"messages ":1,"Message":2}"#), ["messages ", "Message"]);
+        assert_eq!(
+            spoken(r#"{"messages ":1,"Message":2}"#),
+            ["messages ", "Message"]
+        );
     }
 }
