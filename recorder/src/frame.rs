@@ -14,6 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use rkyv::util::AlignedVec;
+use rkyv::with::AsBox;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the types in this file, written at the head of each segment.
@@ -23,7 +24,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// Room for the fixed part of a frame, with the alignment gaps between its variable parts.
-const FIXED_BYTES: usize = size_of::<ArchivedFrame>() + 256;
+const FIXED_BYTES: usize = size_of::<ArchivedFrame>() + BOXED_BYTES + 64;
+
+/// The largest part that is archived out of line.
+const BOXED_BYTES: usize = size_of::<ArchivedOpen>() + size_of::<ArchivedClose>();
 
 /// Room for what one string or list costs beyond its own bytes.
 const FIELD_BYTES: usize = 16;
@@ -48,14 +52,18 @@ pub struct Frame {
 }
 
 /// What happened.
+///
+/// The large kinds are archived out of line: the archive of an enum is as large as its largest kind,
+/// and most frames are small pieces of a stream.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // one lives at a time, on a stack; boxing would allocate
 pub enum FrameBody {
     /// Who calls, and what they want.
-    Open(Open),
+    Open(#[rkyv(with = AsBox)] Open),
     /// A piece of the request's body, as the model saw it.
     RequestBody(RequestBody),
     /// A rule matched, and what was done about it.
-    Decision(Decision),
+    Decision(#[rkyv(with = AsBox)] Decision),
     /// A control ran, was skipped, or failed open.
     Control(Control),
     /// The head of the answer.
@@ -63,9 +71,9 @@ pub enum FrameBody {
     /// A piece of the answer's body, as the client saw it.
     ResponseChunk(ResponseChunk),
     /// The end of the session.
-    Close(Close),
+    Close(#[rkyv(with = AsBox)] Close),
     /// Something is missing from the record here, and why.
-    Gap(Gap),
+    Gap(#[rkyv(with = AsBox)] Gap),
 }
 
 /// Who calls, and what they want.
@@ -328,7 +336,11 @@ impl FromStr for SessionId {
             *byte = *byte << 4 | value as u8;
             digits += 1;
         }
-        if digits == 32 { Ok(Self(id)) } else { Err(NotASessionId) }
+        if digits == 32 {
+            Ok(Self(id))
+        } else {
+            Err(NotASessionId)
+        }
     }
 }
 
@@ -352,16 +364,18 @@ impl Frame {
     /// Every byte is checked (bytecheck) before it is believed.
     pub fn decode(bytes: &AlignedVec) -> Result<Self, InvalidFrame> {
         let archived = ArchivedFrame::checked(bytes)?;
-        rkyv::deserialize::<Self, rkyv::rancor::Error>(archived)
-            .map_err(|error| InvalidFrame { reason: error.to_string() })
+        rkyv::deserialize::<Self, rkyv::rancor::Error>(archived).map_err(|error| InvalidFrame {
+            reason: error.to_string(),
+        })
     }
 }
 
 impl ArchivedFrame {
     /// Checks bytes and gives the frame in place, without copying it.
     pub fn checked(bytes: &AlignedVec) -> Result<&Self, InvalidFrame> {
-        rkyv::access::<Self, rkyv::rancor::Error>(bytes)
-            .map_err(|error| InvalidFrame { reason: first_line(&error.to_string()) })
+        rkyv::access::<Self, rkyv::rancor::Error>(bytes).map_err(|error| InvalidFrame {
+            reason: first_line(&error.to_string()),
+        })
     }
 
     /// The session that this frame belongs to.
@@ -372,7 +386,12 @@ impl ArchivedFrame {
 
 /// Validators explain themselves with a trace of several lines; the first says what.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or("unknown").chars().take(200).collect()
+    text.lines()
+        .next()
+        .unwrap_or("unknown")
+        .chars()
+        .take(200)
+        .collect()
 }
 
 // === impl FrameBody ===
@@ -477,6 +496,15 @@ mod tests {
         let bytes = frame.encode();
         assert!(bytes.len() <= frame.encoded_bytes_max());
         assert_eq!(Frame::decode(&bytes).expect("valid"), frame);
+    }
+
+    #[test]
+    fn a_piece_of_a_stream_costs_little_more_than_its_bytes() {
+        let body = FrameBody::ResponseChunk(ResponseChunk {
+            bytes: vec![0; 100],
+        });
+        let frame = Frame { body, ..open() };
+        assert!(frame.encode().len() <= 100 + 80, "{}", frame.encode().len());
     }
 
     #[test]

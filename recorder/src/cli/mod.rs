@@ -90,7 +90,11 @@ pub(crate) fn main() -> ExitCode {
         Err(failure) => {
             let _ = out.flush();
             eprintln!("penstock-recorder: {}", escape::line(&failure.to_string()));
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { USAGE } else { FAILED })
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                USAGE
+            } else {
+                FAILED
+            })
         }
     }
 }

@@ -46,7 +46,10 @@ pub(super) fn replay(options: &Options, out: &mut impl Write) -> Result<(), Fail
             time::utc(session.frames[0].frame.at_unix_ns),
         );
     }
-    let started = session.frames.first().map_or(0, |recorded| recorded.frame.at_unix_ns);
+    let started = session
+        .frames
+        .first()
+        .map_or(0, |recorded| recorded.frame.at_unix_ns);
     let begun = Instant::now();
     let mut text = stream::Text::of_media(session.response_media());
     for (at, bytes) in session.response_chunks() {

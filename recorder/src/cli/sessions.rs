@@ -46,7 +46,9 @@ pub(super) fn sessions(options: &Options, out: &mut impl Write) -> Result<(), Fa
         "SESSION", "OPENED", "SUBJECT", "MODEL", "STATUS", "OUTCOME", "TOOK", "DECISIONS"
     )?;
     for session in wanted {
-        let status = session.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let status = session
+            .status
+            .map_or_else(|| "-".to_owned(), |status| status.to_string());
         writeln!(
             out,
             "{:<36}  {:<24}  {:<20}  {:<20}  {:>6}  {:<15}  {:>9}  {:>9}",
@@ -77,8 +79,15 @@ fn outcome(session: &Summary) -> String {
 
 impl Options {
     fn want(&self, session: &Summary) -> bool {
-        self.subject.as_ref().is_none_or(|subject| *subject == session.subject)
-            && self.model.as_ref().is_none_or(|model| Some(model) == session.model.as_ref())
-            && self.since.is_none_or(|since| session.opened_unix_ns >= since)
+        self.subject
+            .as_ref()
+            .is_none_or(|subject| *subject == session.subject)
+            && self
+                .model
+                .as_ref()
+                .is_none_or(|model| Some(model) == session.model.as_ref())
+            && self
+                .since
+                .is_none_or(|since| session.opened_unix_ns >= since)
     }
 }

@@ -103,7 +103,12 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
     }
     controls(session, out)?;
     let (media, request) = session.request_body();
-    writeln!(out, "\nrequest, as the model saw it ({}, {} bytes)", escape::line(&media), request.len())?;
+    writeln!(
+        out,
+        "\nrequest, as the model saw it ({}, {} bytes)",
+        escape::line(&media),
+        request.len()
+    )?;
     indented(&escape::bytes(&request), out)?;
     let response = session.response_body();
     let media = session.response_media();
@@ -132,7 +137,11 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
 fn identity(open: &Open, out: &mut impl Write) -> io::Result<()> {
     let none = || "-".to_owned();
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(none, escape::line);
-    let groups: Vec<String> = open.groups.iter().map(|group| escape::line(group)).collect();
+    let groups: Vec<String> = open
+        .groups
+        .iter()
+        .map(|group| escape::line(group))
+        .collect();
     let rows = [
         ("subject", escape::line(&open.subject)),
         ("issuer", escape::line(&open.issuer)),
@@ -140,13 +149,23 @@ fn identity(open: &Open, out: &mut impl Write) -> io::Result<()> {
         ("token", or_none(&open.token_id)),
         ("client", escape::line(&open.client)),
         ("software", or_none(&open.user_agent)),
-        ("request", escape::line(&format!("{} {}", open.method, open.path))),
-        ("operation", escape::line(&format!("{} ({})", open.operation, open.dialect))),
+        (
+            "request",
+            escape::line(&format!("{} {}", open.method, open.path)),
+        ),
+        (
+            "operation",
+            escape::line(&format!("{} ({})", open.operation, open.dialect)),
+        ),
         ("model", or_none(&open.model)),
         ("policies", escape::line(&open.policy_version)),
-        ("gateway", escape::line(&format!("{}, core {}", open.gateway, open.core))),
+        (
+            "gateway",
+            escape::line(&format!("{}, core {}", open.gateway, open.core)),
+        ),
     ];
-    rows.iter().try_for_each(|(name, value)| writeln!(out, "{name:<12} {value}"))
+    rows.iter()
+        .try_for_each(|(name, value)| writeln!(out, "{name:<12} {value}"))
 }
 
 fn controls(session: &Session, out: &mut impl Write) -> io::Result<()> {
@@ -162,17 +181,34 @@ fn controls(session: &Session, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{title}  {:<11} {name}  {detail}", state_word(state))?;
         title = "";
     }
-    let closing = session.close().map(|close| close.controls.as_slice()).unwrap_or_default();
+    let closing = session
+        .close()
+        .map(|close| close.controls.as_slice())
+        .unwrap_or_default();
     for run in closing.iter().filter(|run| !names.contains(&run.name)) {
-        writeln!(out, "{title}  {:<11} {}", state_word(run.state), escape::line(&run.name))?;
+        writeln!(
+            out,
+            "{title}  {:<11} {}",
+            state_word(run.state),
+            escape::line(&run.name)
+        )?;
         title = "";
     }
     Ok(())
 }
 
 fn end(close: &Close, out: &mut impl Write) -> io::Result<()> {
-    let code = close.error_code.as_deref().map(escape::line).unwrap_or_default();
-    writeln!(out, "\nend          {} {} {code}", close.status, outcome_word(close.outcome))?;
+    let code = close
+        .error_code
+        .as_deref()
+        .map(escape::line)
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "\nend          {} {} {code}",
+        close.status,
+        outcome_word(close.outcome)
+    )?;
     let t = &close.timings;
     writeln!(
         out,
@@ -183,7 +219,11 @@ fn end(close: &Close, out: &mut impl Write) -> io::Result<()> {
         time::span(t.last_byte),
         time::span(t.held_max),
     )?;
-    writeln!(out, "bytes        {} in, {} out", close.request_bytes, close.response_bytes)
+    writeln!(
+        out,
+        "bytes        {} in, {} out",
+        close.request_bytes, close.response_bytes
+    )
 }
 
 fn indented(text: &str, out: &mut impl Write) -> io::Result<()> {
@@ -191,7 +231,10 @@ fn indented(text: &str, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn started(session: &Session) -> u64 {
-    session.frames.first().map_or(0, |recorded| recorded.frame.at_unix_ns)
+    session
+        .frames
+        .first()
+        .map_or(0, |recorded| recorded.frame.at_unix_ns)
 }
 
 fn state_word(state: ControlState) -> &'static str {

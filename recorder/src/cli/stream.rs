@@ -26,13 +26,21 @@ enum Shape {
 
 impl Text {
     pub(super) fn of_media(media: &str) -> Self {
-        let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let media = media
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
         let shape = match media.as_str() {
             "text/event-stream" => Shape::Sse,
             "application/x-ndjson" | "application/jsonl" | "application/ndjson" => Shape::Ndjson,
             _ => Shape::Whole,
         };
-        Self { shape, line: Vec::new() }
+        Self {
+            shape,
+            line: Vec::new(),
+        }
     }
 
     /// The text that these bytes complete.
@@ -128,7 +136,11 @@ mod tests {
 
     fn read(media: &str, body: &str, step: usize) -> String {
         let mut text = Text::of_media(media);
-        let mut out: String = body.as_bytes().chunks(step).map(|part| text.push(part)).collect();
+        let mut out: String = body
+            .as_bytes()
+            .chunks(step)
+            .map(|part| text.push(part))
+            .collect();
         out.push_str(&text.finish());
         out
     }
@@ -143,11 +155,17 @@ mod tests {
             data: {\"type\":\"response.completed\",\"response\":{\"output\":[]}}\n\n";
         for body in [chat, messages, responses] {
             for step in 1..body.len() {
-                assert_eq!(read("text/event-stream; charset=utf-8", body, step), "Hellö");
+                assert_eq!(
+                    read("text/event-stream; charset=utf-8", body, step),
+                    "Hellö"
+                );
             }
         }
         let lines = "{\"message\":{\"content\":\"Hel\"}}\n{\"message\":{\"content\":\"lö\"}}";
         assert_eq!(read("application/x-ndjson", lines, 3), "Hellö");
-        assert_eq!(read("application/json", "{\"a\":\"ö\"}", 1), "{\"a\":\"ö\"}");
+        assert_eq!(
+            read("application/json", "{\"a\":\"ö\"}", 1),
+            "{\"a\":\"ö\"}"
+        );
     }
 }

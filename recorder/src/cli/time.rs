@@ -26,12 +26,18 @@ pub(crate) fn span(ns: u64) -> String {
 
 /// A moment: `30m`, `12h`, `7d` ago, or `2026-11-21`, `2026-11-21T06:00:00Z`.
 pub(crate) fn moment(text: &str) -> Result<u64, String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = ago(text).map(|ago| now.saturating_sub(ago)).or_else(|| date(text));
-    let seconds = seconds.and_then(|seconds| seconds.checked_mul(SECOND_NS));
-    seconds.ok_or_else(|| {
-        format!("{text:?} is no time: write 30m, 12h, 7d, 2026-11-21 or 2026-11-21T06:00:00Z")
-    })
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let seconds = ago(text)
+        .map(|ago| now.saturating_sub(ago))
+        .or_else(|| date(text));
+    seconds
+        .map(|seconds| seconds.saturating_mul(SECOND_NS))
+        .ok_or_else(|| {
+            format!("{text:?} is no time: write 30m, 12h, 7d, 2026-11-21 or 2026-11-21T06:00:00Z")
+        })
 }
 
 fn ago(text: &str) -> Option<u64> {
@@ -43,7 +49,10 @@ fn ago(text: &str) -> Option<u64> {
         'd' => DAY_SECONDS,
         _ => return None,
     };
-    text[..text.len() - 1].parse::<u64>().ok()?.checked_mul(seconds)
+    text[..text.len() - 1]
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(seconds)
 }
 
 fn date(text: &str) -> Option<u64> {
@@ -78,7 +87,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -99,7 +112,11 @@ mod tests {
     fn dates_go_there_and_back() {
         assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(utc(951_782_400 * SECOND_NS), "2000-02-29T00:00:00.000Z");
-        for text in ["2026-11-21T06:05:57Z", "1970-01-01T00:00:00Z", "2100-03-01T23:59:59Z"] {
+        for text in [
+            "2026-11-21T06:05:57Z",
+            "1970-01-01T00:00:00Z",
+            "2100-03-01T23:59:59Z",
+        ] {
             let ns = moment(text).expect("a date");
             assert_eq!(utc(ns), text.replace('Z', ".000Z"));
         }
@@ -107,7 +124,14 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "yesterday", "2026-13-01", "2026-11-21T25:00:00Z", "m", "é"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-11-21T25:00:00Z",
+            "m",
+            "é",
+        ] {
             assert!(moment(text).is_err(), "{text}");
         }
         assert!(moment("5m").is_ok());

@@ -19,14 +19,19 @@ pub(super) struct Options {
 
 pub(super) fn verify(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     let dir = options.dir.display();
-    let report = segment::verify(&options.dir)
-        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot read {dir}: {error}")))?;
+    let report = segment::verify(&options.dir).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("cannot read {dir}: {error}"))
+    })?;
     if options.json {
         let mut value = serde_json::to_value(&report).map_err(std::io::Error::from)?;
         value["good"] = report.is_good().into();
         serde_json::to_writer(&mut *out, &value).map_err(std::io::Error::from)?;
         writeln!(out)?;
-        return if report.is_good() { Ok(()) } else { Err(Failure::Told) };
+        return if report.is_good() {
+            Ok(())
+        } else {
+            Err(Failure::Told)
+        };
     }
     writeln!(
         out,
@@ -51,7 +56,12 @@ pub(super) fn verify(options: &Options, out: &mut impl Write) -> Result<(), Fail
         };
         let trouble = serde_json::to_value(problem.trouble).map_err(std::io::Error::from)?;
         let trouble = trouble.as_str().unwrap_or("wrong").to_uppercase();
-        writeln!(out, "{trouble}: {}{place}: {}", escape::line(&problem.file), problem.detail)?;
+        writeln!(
+            out,
+            "{trouble}: {}{place}: {}",
+            escape::line(&problem.file),
+            problem.detail
+        )?;
     }
     if report.is_good() {
         if let Some(chain) = &report.chain {

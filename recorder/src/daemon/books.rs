@@ -104,7 +104,11 @@ impl Books {
         let mut open: Vec<OpenSession> = self
             .sessions
             .extract_if(|(of, _), _| *of == ring)
-            .map(|((ring, session), next_index)| OpenSession { session, ring, next_index })
+            .map(|((ring, session), next_index)| OpenSession {
+                session,
+                ring,
+                next_index,
+            })
             .collect();
         open.sort_unstable_by_key(|open| open.session);
         open
@@ -113,7 +117,11 @@ impl Books {
     /// For the start of a segment.
     pub(super) fn state(&mut self) -> State {
         self.forget_the_silent();
-        let mut rings: Vec<_> = self.rings.iter().map(|(ring, e)| (*ring, e.position)).collect();
+        let mut rings: Vec<_> = self
+            .rings
+            .iter()
+            .map(|(ring, e)| (*ring, e.position))
+            .collect();
         rings.sort_unstable();
         let mut sessions: Vec<_> = self
             .sessions
@@ -134,7 +142,8 @@ impl Books {
             self.moved(*ring, *position);
         }
         for open in state.sessions.iter().take(SESSIONS_MAX) {
-            self.sessions.insert((open.ring, open.session), open.next_index);
+            self.sessions
+                .insert((open.ring, open.session), open.next_index);
         }
     }
 
@@ -147,6 +156,7 @@ impl Books {
         let oldest_kept = touched[touched.len() - RINGS_MAX];
         self.rings.retain(|_, entry| entry.touched >= oldest_kept);
         let rings = &self.rings;
-        self.sessions.retain(|(ring, _), _| rings.contains_key(ring));
+        self.sessions
+            .retain(|(ring, _), _| rings.contains_key(ring));
     }
 }

@@ -92,25 +92,43 @@ impl Config {
             let message = with_suggestion(error.message());
             match error.span() {
                 Some(span) => at(span, message),
-                None => ConfigError { place: name.to_owned(), message },
+                None => ConfigError {
+                    place: name.to_owned(),
+                    message,
+                },
             }
         })?;
-        let sized = |value: Option<toml::Spanned<Number>>, default, range: std::ops::RangeInclusive<u64>| {
-            let Some(value) = value else { return Ok(default) };
+        let sized = |value: Option<toml::Spanned<Number>>,
+                     default,
+                     range: std::ops::RangeInclusive<u64>| {
+            let Some(value) = value else {
+                return Ok(default);
+            };
             let span = value.span();
-            let bytes = value.into_inner().bytes().map_err(|reason| at(span.clone(), reason))?;
+            let bytes = value
+                .into_inner()
+                .bytes()
+                .map_err(|reason| at(span.clone(), reason))?;
             if range.contains(&bytes) {
                 return Ok(bytes);
             }
             let (low, high) = (range.start(), range.end());
-            Err(at(span, format!("{bytes} bytes, where {low} to {high} are possible")))
+            Err(at(
+                span,
+                format!("{bytes} bytes, where {low} to {high} are possible"),
+            ))
         };
         let moded = |value: Option<toml::Spanned<String>>, default| {
-            let Some(value) = value else { return Ok(default) };
+            let Some(value) = value else {
+                return Ok(default);
+            };
             let mode = u32::from_str_radix(value.get_ref().trim_start_matches("0o"), 8);
             match mode {
                 Ok(mode) if mode <= 0o777 => Ok(mode),
-                _ => Err(at(value.span(), "permissions are octal text, like \"0640\"".to_owned())),
+                _ => Err(at(
+                    value.span(),
+                    "permissions are octal text, like \"0640\"".to_owned(),
+                )),
             }
         };
         let sync_interval = match raw.sync_interval {
@@ -154,7 +172,8 @@ impl Number {
             Self::Bytes(bytes) => return Ok(bytes),
             Self::Text(text) => text,
         };
-        let wrong = || format!("{text:?} is no size: write bytes, or \"64KiB\", \"256MiB\", \"1GiB\"");
+        let wrong =
+            || format!("{text:?} is no size: write bytes, or \"64KiB\", \"256MiB\", \"1GiB\"");
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (count, unit) = text.split_at(digits);
         let factor: u64 = match unit.trim() {
@@ -164,7 +183,11 @@ impl Number {
             "GiB" => 1 << 30,
             _ => return Err(wrong()),
         };
-        count.parse::<u64>().ok().and_then(|count| count.checked_mul(factor)).ok_or_else(wrong)
+        count
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(factor))
+            .ok_or_else(wrong)
     }
 }
 
@@ -189,7 +212,9 @@ fn place(name: &str, text: &str, at: usize) -> String {
 /// Serde lists what it expected; a person wants the one that was meant.
 fn with_suggestion(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let Some((wrong, known)) = names.split_first().filter(|_| message.starts_with("unknown field"))
+    let Some((wrong, known)) = names
+        .split_first()
+        .filter(|_| message.starts_with("unknown field"))
     else {
         return message.to_owned();
     };
@@ -249,14 +274,20 @@ mod tests {
             "c.toml:3:1: unknown key `segment_byte`; did you mean `segment_bytes`?"
         );
         let error = Config::parse("c.toml", &format!("{GOOD}colour = 1\n")).expect_err("bad");
-        assert!(error.to_string().contains("known are socket, directory"), "{error}");
+        assert!(
+            error.to_string().contains("known are socket, directory"),
+            "{error}"
+        );
     }
 
     #[test]
     fn sizes_times_and_modes_are_checked_where_they_stand() {
         let text = format!("{GOOD}segment_bytes = \"1MiB\"\nsync_interval = \"1s\"\n");
         let config = Config::parse("c.toml", &text).expect("good");
-        assert_eq!((config.segment_bytes, config.sync_interval.as_millis()), (1 << 20, 1000));
+        assert_eq!(
+            (config.segment_bytes, config.sync_interval.as_millis()),
+            (1 << 20, 1000)
+        );
         for bad in [
             "segment_bytes = \"1 parsec\"",
             "segment_bytes = 7",

@@ -86,7 +86,11 @@ pub(super) fn open(config: &Config, notify: Arc<Notify>) -> Result<Door, RunErro
         .name("doorman".to_owned())
         .spawn(move || doorman.watch())
         .map_err(|error| io("cannot start a thread".to_owned(), error))?;
-    Ok(Door { news, epoll, socket: config.socket.clone() })
+    Ok(Door {
+        news,
+        epoll,
+        socket: config.socket.clone(),
+    })
 }
 
 /// Binds, taking the place of a socket that a dead recorder left behind.
@@ -118,7 +122,12 @@ fn watch(listener: &UnixListener, signals: &UnixStream) -> std::io::Result<Owned
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64;
     epoll::add(&epoll, listener, data(LISTENER), epoll::EventFlags::IN)?;
-    epoll::add(&epoll, signals, data(SIGNAL), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+    epoll::add(
+        &epoll,
+        signals,
+        data(SIGNAL),
+        epoll::EventFlags::IN | epoll::EventFlags::ET,
+    )?;
     Ok(epoll)
 }
 
@@ -157,7 +166,11 @@ impl Doorman {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            let waited = epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), None);
+            let waited = epoll::wait(
+                &*self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                None,
+            );
             match waited {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
@@ -208,15 +221,17 @@ impl Doorman {
             link: LinkId(self.next_link.fetch_add(1, Ordering::Relaxed)),
         };
         let greeters = Arc::clone(&self.greeters);
-        let spawned = thread::Builder::new().name("greeter".to_owned()).spawn(move || {
-            if let Err((stream, refusal)) = greeter.greet(stream) {
-                tracing::warn!(reason = %refusal, "a gateway was turned away");
-                if let Some(stream) = stream {
-                    link::refuse(stream, &refusal);
+        let spawned = thread::Builder::new()
+            .name("greeter".to_owned())
+            .spawn(move || {
+                if let Err((stream, refusal)) = greeter.greet(stream) {
+                    tracing::warn!(reason = %refusal, "a gateway was turned away");
+                    if let Some(stream) = stream {
+                        link::refuse(stream, &refusal);
+                    }
                 }
-            }
-            greeters.fetch_sub(1, Ordering::AcqRel);
-        });
+                greeters.fetch_sub(1, Ordering::AcqRel);
+            });
         if let Err(error) = spawned {
             self.greeters.fetch_sub(1, Ordering::AcqRel);
             tracing::warn!(%error, "cannot start a thread for a gateway");
@@ -242,7 +257,10 @@ impl Greeter {
         }
         let guest = link::receive(stream, &self.allowed_uids)
             .map_err(|(stream, refusal)| (Some(stream), refusal))?;
-        let mut stream = guest.stream.try_clone().map_err(|error| (None, error.into()))?;
+        let mut stream = guest
+            .stream
+            .try_clone()
+            .map_err(|error| (None, error.into()))?;
         let rings = guest.rings.len();
         for ring in &guest.rings {
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
@@ -252,7 +270,11 @@ impl Greeter {
             }
         }
         let (answer, answered) = mpsc::sync_channel(1);
-        let arrived = News::Arrived { link: self.link, guest: Box::new(guest), answer };
+        let arrived = News::Arrived {
+            link: self.link,
+            guest: Box::new(guest),
+            answer,
+        };
         self.tell(arrived);
         match answered.recv_timeout(TAKE_OVER_TIMEOUT) {
             Ok(Ok(())) => {}

@@ -86,7 +86,10 @@ impl SegmentFile {
             Self::Buffered(file) => file.write_at(bytes.to_vec(), at).await?,
         };
         if written < bytes.len() {
-            let message = format!("{written} of {} bytes were written: disk full?", bytes.len());
+            let message = format!(
+                "{written} of {} bytes were written: disk full?",
+                bytes.len()
+            );
             return Err(io::Error::new(io::ErrorKind::WriteZero, message));
         }
         Ok(())

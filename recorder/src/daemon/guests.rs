@@ -71,7 +71,10 @@ impl Guests {
         let until = Instant::now() + COMES_BACK_WITHIN;
         let rings = books.rings_with_sessions().into_iter();
         let orphans = rings.map(|ring| (ring, Orphan { until, pid: 0 })).collect();
-        Self { orphans, ..Self::default() }
+        Self {
+            orphans,
+            ..Self::default()
+        }
     }
 
     /// Takes a gateway's rings over, each where the log says that it ends.
@@ -82,7 +85,13 @@ impl Guests {
         ledger: &mut Ledger,
         door: &Door,
     ) -> Result<(), Refusal> {
-        let Guest { hello, uid, pid, rings, stream } = guest;
+        let Guest {
+            hello,
+            uid,
+            pid,
+            rings,
+            stream,
+        } = guest;
         let mut resumed = Vec::with_capacity(rings.len());
         let mut refusal = None;
         for mut consumer in rings {
@@ -92,7 +101,9 @@ impl Guests {
             resumed.push(consumer);
         }
         if let Some(refusal) = refusal {
-            resumed.iter().for_each(|consumer| door.forget_bell(consumer.bell()));
+            resumed
+                .iter()
+                .for_each(|consumer| door.forget_bell(consumer.bell()));
             return Err(refusal);
         }
         let rings = resumed.len();
@@ -101,9 +112,22 @@ impl Guests {
         for consumer in resumed {
             self.orphans.remove(&consumer.id());
             let unfit = Unfit::default();
-            self.rings.push(Ring { consumer, link, finished: false, unfit });
+            self.rings.push(Ring {
+                consumer,
+                link,
+                finished: false,
+                unfit,
+            });
         }
-        self.links.insert(link, Link { name, pid, stream, gone: false });
+        self.links.insert(
+            link,
+            Link {
+                name,
+                pid,
+                stream,
+                gone: false,
+            },
+        );
         Ok(())
     }
 
@@ -127,7 +151,12 @@ impl Guests {
         let reason = format!("{lost} bytes of ring {id} were let go of, but are not in this log");
         tracing::error!(reason, "frames are missing");
         let now = now_unix_ns();
-        let gap = Gap { from_unix_ns: 0, to_unix_ns: now, reason, ..Gap::default() };
+        let gap = Gap {
+            from_unix_ns: 0,
+            to_unix_ns: now,
+            reason,
+            ..Gap::default()
+        };
         ledger.gap(id, head, (SessionId::NIL, 0), gap);
         Ok(())
     }
@@ -138,7 +167,11 @@ impl Guests {
             && !link.gone
         {
             link.gone = true;
-            tracing::info!(gateway = link.name, pid = link.pid, "gone; draining what it left");
+            tracing::info!(
+                gateway = link.name,
+                pid = link.pid,
+                "gone; draining what it left"
+            );
         }
     }
 
@@ -147,7 +180,10 @@ impl Guests {
         let mut moved = false;
         for ring in &mut self.rings {
             let start = ring.consumer.position();
-            while !ring.finished && ring.consumer.position() - start < TURN_BYTES {
+            while !ring.finished
+                && ring.consumer.position() - start < TURN_BYTES
+                && !ledger.store.is_spent()
+            {
                 match ring.consumer.receive(&mut self.buffer) {
                     Ok(Some(received)) => {
                         ring.write(received.end, &self.buffer, ledger);
@@ -179,7 +215,10 @@ impl Guests {
 
     /// How far each ring is written, for [`release`](Self::release) once that is synced.
     pub(super) fn positions(&self) -> Vec<(RingId, u64)> {
-        self.rings.iter().map(|ring| (ring.consumer.id(), ring.consumer.position())).collect()
+        self.rings
+            .iter()
+            .map(|ring| (ring.consumer.id(), ring.consumer.position()))
+            .collect()
     }
 
     /// Lets go of what is durable.
@@ -202,7 +241,10 @@ impl Guests {
             return;
         }
         let now = Instant::now();
-        if self.orphans_seen.is_none_or(|seen| now - seen >= ORPHANS_SEEN_EVERY) {
+        if self
+            .orphans_seen
+            .is_none_or(|seen| now - seen >= ORPHANS_SEEN_EVERY)
+        {
             self.orphans_seen = Some(now);
             let lost = self.orphans.extract_if(|_, orphan| orphan.is_lost(now));
             lost.for_each(|(ring, _)| abandon(ring, ledger));
@@ -226,12 +268,16 @@ impl Guests {
             }
         }
         let rings = &self.rings;
-        self.links.retain(|id, link| !link.gone || rings.iter().any(|ring| ring.link == *id));
+        self.links
+            .retain(|id, link| !link.gone || rings.iter().any(|ring| ring.link == *id));
     }
 
     /// Says on every ring that we are about to sleep; `false` when a frame has come meanwhile.
     pub(super) fn sleep(&mut self) -> bool {
-        let asleep = self.rings.iter_mut().all(|ring| ring.finished || ring.consumer.sleep());
+        let asleep = self
+            .rings
+            .iter_mut()
+            .all(|ring| ring.finished || ring.consumer.sleep());
         if !asleep {
             self.wake();
         }
@@ -246,15 +292,22 @@ impl Guests {
 /// Marks the sessions of a ring that will get no end any more.
 fn abandon(ring: RingId, ledger: &mut Ledger) {
     let open = ledger.books.abandon(ring);
-    let Some(position) = ledger.books.position(ring) else { return };
+    let Some(position) = ledger.books.position(ring) else {
+        return;
+    };
     if !open.is_empty() {
         tracing::warn!(%ring, sessions = open.len(), "sessions were abandoned by their gateway");
     }
     let now = now_unix_ns();
     for session in open {
         let reason = "abandoned: the gateway ended before the session did".to_owned();
-        let gap =
-            Gap { sessions: 1, frames: 0, from_unix_ns: now, to_unix_ns: now, reason };
+        let gap = Gap {
+            sessions: 1,
+            frames: 0,
+            from_unix_ns: now,
+            to_unix_ns: now,
+            reason,
+        };
         ledger.gap(ring, position, (session.session, session.next_index), gap);
     }
 }
@@ -313,7 +366,12 @@ impl Ring {
         tracing::error!(ring = %id, %corrupt, "a ring is corrupt; hanging up on its gateway");
         let now = now_unix_ns();
         let reason = format!("ring {id} is corrupt: {corrupt}");
-        let gap = Gap { from_unix_ns: now, to_unix_ns: now, reason, ..Gap::default() };
+        let gap = Gap {
+            from_unix_ns: now,
+            to_unix_ns: now,
+            reason,
+            ..Gap::default()
+        };
         ledger.gap(id, self.consumer.position(), (SessionId::NIL, 0), gap);
         self.finished = true;
         if let Some(link) = link {
@@ -327,7 +385,10 @@ impl Ring {
 
 impl Link {
     fn orphan(&self) -> Orphan {
-        Orphan { until: Instant::now() + COMES_BACK_WITHIN, pid: self.pid }
+        Orphan {
+            until: Instant::now() + COMES_BACK_WITHIN,
+            pid: self.pid,
+        }
     }
 }
 

@@ -22,6 +22,8 @@ mod recover;
 mod store;
 mod writer;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub use self::config::{Config, ConfigError};
 use self::notify::Notify;
 use crate::lock::Lock;
 
+/// Permissions of a folder that had to be made: what was said is not for everybody.
+const DIRECTORY_MODE: u32 = 0o750;
 /// Memory for glommio's registered buffers: small, because every lockable byte is counted against
 /// the user, and buffers beyond it are simply not registered.
 const IO_MEMORY_BYTES: usize = 2 << 20;
@@ -63,7 +67,10 @@ pub fn run(config: &Config, ready_file: Option<&Path>) -> Result<(), RunError> {
     // glommio would end the process without a word that an operator understands.
     probe::uring().map_err(RunError::NoUring)?;
     let directory = &config.directory;
-    std::fs::create_dir_all(directory)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
         .map_err(|source| io(format!("cannot make {}", directory.display()), source))?;
     let lock = Lock::take(directory).map_err(|source| match source.kind() {
         std::io::ErrorKind::WouldBlock => RunError::Locked(directory.clone()),

@@ -21,7 +21,11 @@ impl Notify {
     /// Wakes the waiter, now or when it next waits.
     pub(super) fn wake(&self) {
         self.rung.store(true, Ordering::Release);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(waker) = waker {
             waker.wake();
         }

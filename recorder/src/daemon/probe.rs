@@ -12,7 +12,8 @@ const REMEDY: &str = "The recorder needs io_uring (Linux 5.8 or newer). In a con
     host, see the sysctl kernel.io_uring_disabled";
 
 pub(super) fn uring() -> Result<(), String> {
-    let ring = IoUring::new(4).map_err(|error| format!("io_uring is refused: {error}. {REMEDY}"))?;
+    let ring =
+        IoUring::new(4).map_err(|error| format!("io_uring is refused: {error}. {REMEDY}"))?;
     let mut probe = Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -41,7 +42,10 @@ pub(super) fn uring() -> Result<(), String> {
         .map(|(name, _)| *name)
         .collect();
     if !missing.is_empty() {
-        return Err(format!("this kernel's io_uring lacks {}. {REMEDY}", missing.join(", ")));
+        return Err(format!(
+            "this kernel's io_uring lacks {}. {REMEDY}",
+            missing.join(", ")
+        ));
     }
     match getrlimit(Resource::Memlock).current {
         Some(bytes) if bytes < MEMLOCK_BYTES_MIN => Err(format!(

@@ -33,14 +33,18 @@ pub(super) fn recover(dir: &Path) -> io::Result<Recovered> {
     let mut segments = list(dir)?.segments;
     // A segment that never got its header holds nothing: it was being made when the crash came.
     while let Some((_, path)) = segments.last()
-        && Reader::open(path)?.ending().is_some_and(|ending| matches!(ending, Ending::Torn(_)))
+        && Reader::open(path)?
+            .ending()
+            .is_some_and(|ending| matches!(ending, Ending::Torn(_)))
     {
         tracing::warn!(file = %path.display(), "removing a segment that was never begun");
         std::fs::remove_file(path)?;
         sync_dir(dir)?;
         segments.pop();
     }
-    let Some((last_number, _)) = segments.last() else { return Recovered::nothing() };
+    let Some((last_number, _)) = segments.last() else {
+        return Recovered::nothing();
+    };
     let last_number = *last_number;
 
     let mut books = Books::default();
@@ -55,7 +59,9 @@ pub(super) fn recover(dir: &Path) -> io::Result<Recovered> {
         }
         last = Some(reader);
     }
-    let Some(reader) = last else { return Recovered::nothing() };
+    let Some(reader) = last else {
+        return Recovered::nothing();
+    };
     let (kept_bytes, from) = settle(&reader)?;
     Ok(Recovered {
         books,
@@ -145,5 +151,141 @@ impl Recovered {
             previous_chain: [0; 32],
             resumed: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::frame::{Frame, FrameBody, Open, SessionId};
+    use crate::ring::RingId;
+    use crate::segment::{Encoder, FileHeader, NewRecord, OpenSession, State, file_name, verify};
+
+    const RING: RingId = RingId([7; 16]);
+    const SESSION: SessionId = SessionId([8; 16]);
+
+    fn opening(index: u32) -> Frame {
+        let body = FrameBody::Open(Open {
+            subject: "alice".to_owned(),
+            ..Open::default()
+        });
+        Frame {
+            session: SESSION,
+            index,
+            at_unix_ns: 1,
+            body,
+        }
+    }
+
+    /// A segment with three frames, and where each of its records starts and the last one ends.
+    fn segment() -> (Vec<u8>, Vec<u64>) {
+        let header = FileHeader {
+            number: 1,
+            created_unix_ns: 1,
+            log: LogId([1; 16]),
+            first_sequence: 0,
+            previous_bytes: 0,
+            previous_chain: [0; 32],
+        };
+        let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
+        let mut encoder = Encoder::begin(&header, &mut bytes);
+        let state = State {
+            rings: vec![(RING, 8)],
+            sessions: vec![],
+        }
+        .encode();
+        let frames: Vec<_> = (0..3).map(|index| opening(index).encode()).collect();
+        let bodies = [(Kind::State, &state[..])];
+        let bodies = bodies
+            .into_iter()
+            .chain(frames.iter().map(|f| (Kind::Frame, &f[..])));
+        for (index, (kind, body)) in bodies.enumerate() {
+            offsets.push(encoder.bytes());
+            let ring = if kind == Kind::Frame {
+                RING
+            } else {
+                RingId::NIL
+            };
+            let record = NewRecord {
+                kind,
+                by_recorder: kind == Kind::State,
+                ring,
+                ring_position: 100 * index as u64,
+                written_unix_ns: 1,
+                body,
+            };
+            encoder.append(&record, &mut bytes);
+        }
+        offsets.push(encoder.bytes());
+        (bytes, offsets)
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_at_every_length_of_the_last_record() {
+        let (bytes, offsets) = segment();
+        let [.., start, end] = offsets[..] else {
+            panic!("records")
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(file_name(1));
+        for cut in start..=end {
+            fs::write(&path, &bytes[..cut as usize]).expect("written");
+            let found = recover(dir.path()).expect("readable");
+            let resumed = found.resumed.expect("there is a log");
+            let kept = if cut == end { end } else { start };
+            assert_eq!(
+                (resumed.kept_bytes, resumed.cut_bytes),
+                (kept, cut - kept),
+                "at {cut}"
+            );
+            let torn = cut != start && cut != end;
+            let expected = if torn {
+                ResumedFrom::Torn
+            } else {
+                ResumedFrom::Open
+            };
+            assert_eq!(resumed.from, expected, "at {cut}");
+            assert_eq!(fs::metadata(&path).expect("there").len(), kept);
+            assert!(verify(dir.path()).expect("readable").torn_tail.is_none());
+            // The books say what the log holds, no more.
+            let whole = if cut == end { 3 } else { 2 };
+            assert_eq!(found.books.position(RING), Some(100 * whole));
+            assert_eq!((found.number, found.first_sequence), (2, whole + 1));
+        }
+    }
+
+    #[test]
+    fn sessions_without_an_end_are_remembered() {
+        let (bytes, _) = segment();
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join(file_name(1)), &bytes).expect("written");
+        let mut books = recover(dir.path()).expect("readable").books;
+        assert_eq!(books.rings_with_sessions(), [RING]);
+        let open = OpenSession {
+            session: SESSION,
+            ring: RING,
+            next_index: 3,
+        };
+        assert_eq!(books.state().sessions, [open]);
+        assert_eq!(books.abandon(RING), [open]);
+        assert!(books.rings_with_sessions().is_empty());
+    }
+
+    #[test]
+    fn a_segment_that_was_never_begun_is_made_again() {
+        let (bytes, offsets) = segment();
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join(file_name(1)), &bytes).expect("written");
+        for unbegun in [vec![], vec![0; 4096], vec![0; 60]] {
+            fs::write(dir.path().join(file_name(2)), unbegun).expect("written");
+            let found = recover(dir.path()).expect("readable");
+            assert_eq!((found.number, found.previous_bytes), (2, offsets[4]));
+            assert!(!dir.path().join(file_name(2)).exists());
+        }
+        let empty = tempfile::tempdir().expect("a folder");
+        let found = recover(empty.path()).expect("readable");
+        assert_eq!((found.number, found.resumed), (1, None));
     }
 }

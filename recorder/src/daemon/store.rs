@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use glommio::Task;
 
+use super::Config;
 use super::files::{Access, SegmentFile};
 use super::notify::Notify;
 use super::recover::{Recovered, sync_dir};
@@ -35,6 +36,7 @@ pub(super) struct Store {
     /// Bytes of the segment from `pending_at` on, which is a multiple of the block size.
     pending: Vec<u8>,
     pending_at: u64,
+    opening_bytes: u64,
     /// Bytes that the last sync made durable, or will.
     sync_begun: u64,
     writes: VecDeque<Task<io::Result<()>>>,
@@ -47,6 +49,7 @@ struct Place {
     dir: PathBuf,
     access: Access,
     file_mode: u32,
+    segment_bytes: u64,
     log: LogId,
 }
 
@@ -62,11 +65,11 @@ pub(super) struct Syncing {
 impl Store {
     /// Begins the next segment of a log, durably.
     pub(super) async fn open(
-        dir: PathBuf,
-        file_mode: u32,
+        config: &Config,
         recovered: &mut Recovered,
         now_unix_ns: u64,
     ) -> io::Result<Self> {
+        let dir = config.directory.clone();
         let access = Access::of(&dir)?;
         match access {
             Access::Direct => tracing::info!("segments are written past the page cache (O_DIRECT)"),
@@ -75,7 +78,13 @@ impl Store {
                 "this file system refuses O_DIRECT; segments are written through the page cache"
             ),
         }
-        let place = Place { dir, access, file_mode, log: recovered.log };
+        let place = Place {
+            dir,
+            access,
+            file_mode: config.file_mode,
+            segment_bytes: config.segment_bytes,
+            log: recovered.log,
+        };
         let header = FileHeader {
             number: recovered.number,
             created_unix_ns: now_unix_ns,
@@ -89,7 +98,7 @@ impl Store {
             store.control(Kind::Resumed, &resumed.encode(), now_unix_ns);
         }
         store.control(Kind::State, &recovered.books.state().encode(), now_unix_ns);
-        store.sync_now().await?;
+        store.opened().await?;
         Ok(store)
     }
 
@@ -107,6 +116,7 @@ impl Store {
             encoder,
             pending,
             pending_at: 0,
+            opening_bytes: 0,
             sync_begun: 0,
             writes: VecDeque::new(),
             syncing: false,
@@ -129,9 +139,18 @@ impl Store {
         });
     }
 
-    /// Bytes of the segment so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.encoder.bytes()
+    /// The opening records are in: make them durable, and note what they take.
+    async fn opened(&mut self) -> io::Result<()> {
+        self.sync_now().await?;
+        self.opening_bytes = self.encoder.bytes();
+        Ok(())
+    }
+
+    /// The segment is full: nothing is to be appended before it is rotated. A long opening (many
+    /// open sessions) does not count, or a segment could be full before it has taken anything.
+    pub(super) fn is_spent(&self) -> bool {
+        let limit = self.place.segment_bytes;
+        self.encoder.bytes() >= limit.max(self.opening_bytes + limit / 2)
     }
 
     /// Number of the segment.
@@ -160,7 +179,9 @@ impl Store {
             let rest = self.pending.split_off(WRITE_BYTES);
             let chunk = std::mem::replace(&mut self.pending, rest);
             let (file, at) = (Rc::clone(&self.file), self.pending_at);
-            self.writes.push_back(glommio::spawn_local(async move { file.write(at, &chunk).await }));
+            self.writes.push_back(glommio::spawn_local(
+                async move { file.write(at, &chunk).await },
+            ));
             self.pending_at += WRITE_BYTES as u64;
         }
         Ok(())
@@ -188,7 +209,11 @@ impl Store {
             }
             result
         });
-        Syncing { task, done, bytes: self.sync_begun }
+        Syncing {
+            task,
+            done,
+            bytes: self.sync_begun,
+        }
     }
 
     /// Takes note of a sync that is done. Waits for it, if it is not.
@@ -226,7 +251,7 @@ impl Store {
         };
         let mut next = Self::begin(self.place.clone(), &header).await?;
         next.control(Kind::State, &state.encode(), now_unix_ns);
-        next.sync_now().await?;
+        next.opened().await?;
         std::mem::replace(self, next).close().await
     }
 

@@ -61,16 +61,18 @@ pub(super) async fn write(
     let directory = config.directory.display().to_string();
     let mut recovered = recover(&config.directory)
         .map_err(|error| io(format!("cannot read the log in {directory}"), error))?;
-    let store =
-        Store::open(config.directory.clone(), config.file_mode, &mut recovered, now_unix_ns())
-            .await
-            .map_err(|error| io(format!("cannot begin a segment in {directory}"), error))?;
+    let store = Store::open(config, &mut recovered, now_unix_ns())
+        .await
+        .map_err(|error| io(format!("cannot begin a segment in {directory}"), error))?;
     let guests = Guests::after_restart(&recovered.books);
     let writer = Writer {
         config,
         door,
         notify,
-        ledger: Ledger { store, books: recovered.books },
+        ledger: Ledger {
+            store,
+            books: recovered.books,
+        },
         guests,
         sync: None,
         unsynced_since: None,
@@ -78,7 +80,12 @@ pub(super) async fn write(
         stopping: None,
     };
     let socket = config.socket.display().to_string();
-    tracing::info!(socket, directory, segment = writer.ledger.store.number(), "ready");
+    tracing::info!(
+        socket,
+        directory,
+        segment = writer.ledger.store.number(),
+        "ready"
+    );
     if let Some(path) = ready_file {
         std::fs::write(path, &socket)
             .map_err(|error| io(format!("cannot write {}", path.display()), error))?;
@@ -93,7 +100,9 @@ pub(super) async fn write(
 
 /// Wall clock.
 pub(super) fn now_unix_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -107,7 +116,7 @@ impl Writer<'_> {
             self.ledger.store.write_chunks().await?;
             self.settle_sync().await?;
             self.guests.part(&mut self.ledger, &self.door);
-            if self.sync.is_none() && self.ledger.store.bytes() >= self.config.segment_bytes {
+            if self.ledger.store.is_spent() {
                 self.rotate().await?;
             }
             if let Some(since) = self.stopping
@@ -126,10 +135,16 @@ impl Writer<'_> {
     fn hear_news(&mut self) {
         loop {
             match self.door.news.try_recv() {
-                Ok(News::Arrived { link, guest, answer }) => {
+                Ok(News::Arrived {
+                    link,
+                    guest,
+                    answer,
+                }) => {
                     let taken = match self.stopping {
                         Some(_) => Err(Refusal::Resume("the recorder is stopping".to_owned())),
-                        None => self.guests.take_in(link, *guest, &mut self.ledger, &self.door),
+                        None => self
+                            .guests
+                            .take_in(link, *guest, &mut self.ledger, &self.door),
                     };
                     // A greeter that gave up meanwhile has also said that its guest is gone.
                     let _ = answer.send(taken);
@@ -166,14 +181,20 @@ impl Writer<'_> {
 
     /// Takes note of a sync that is done, and begins one that is due.
     async fn settle_sync(&mut self) -> std::io::Result<()> {
-        if self.sync.as_ref().is_some_and(|(syncing, _)| syncing.is_done()) {
+        if self
+            .sync
+            .as_ref()
+            .is_some_and(|(syncing, _)| syncing.is_done())
+        {
             self.end_sync().await?;
         }
         let unsynced = self.ledger.store.unsynced();
         if self.sync.is_some() || unsynced == 0 {
             return Ok(());
         }
-        let waited = self.unsynced_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waited = self
+            .unsynced_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         let due = unsynced >= self.config.sync_bytes
             || waited >= self.config.sync_interval
             || self.guests.pressed(RING_SHARE);
@@ -250,7 +271,12 @@ impl Ledger {
     ) {
         let now = now_unix_ns();
         let (session, index) = session;
-        let frame = Frame { session, index, at_unix_ns: now, body: FrameBody::Gap(gap) };
+        let frame = Frame {
+            session,
+            index,
+            at_unix_ns: now,
+            body: FrameBody::Gap(gap),
+        };
         self.store.append(&NewRecord {
             kind: Kind::Frame,
             by_recorder: true,

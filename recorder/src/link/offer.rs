@@ -19,7 +19,11 @@ use crate::ring::RingFds;
 /// and its end of file says that the recorder is gone. Then offer the same rings again.
 pub fn offer(socket: &Path, hello: &Hello, rings: &[&RingFds]) -> Result<UnixStream, LinkError> {
     if hello.rings as usize != rings.len() {
-        let message = format!("hello says {} rings, {} are given", hello.rings, rings.len());
+        let message = format!(
+            "hello says {} rings, {} are given",
+            hello.rings,
+            rings.len()
+        );
         return Err(LinkError::Invalid(message));
     }
     let head = hello.encode()?;
@@ -27,8 +31,12 @@ pub fn offer(socket: &Path, hello: &Hello, rings: &[&RingFds]) -> Result<UnixStr
         socket: socket.display().to_string(),
         source,
     })?;
-    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(LinkError::Broken)?;
-    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(LinkError::Broken)?;
+    stream
+        .set_read_timeout(Some(HANDSHAKE_TIMEOUT))
+        .map_err(LinkError::Broken)?;
+    stream
+        .set_write_timeout(Some(HANDSHAKE_TIMEOUT))
+        .map_err(LinkError::Broken)?;
 
     // A recorder that refuses answers and closes early: its answer is worth more than our error.
     let sent = stream
@@ -52,8 +60,17 @@ fn send_ring(stream: &UnixStream, ring: &RingFds) -> std::io::Result<()> {
     // The space is made for exactly this message.
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
     let id = ring.id();
-    let sent = sendmsg(stream, &[IoSlice::new(&id.0)], &mut control, SendFlags::NOSIGNAL)?;
-    if sent == id.0.len() { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
+    let sent = sendmsg(
+        stream,
+        &[IoSlice::new(&id.0)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    if sent == id.0.len() {
+        Ok(())
+    } else {
+        Err(std::io::ErrorKind::WriteZero.into())
+    }
 }
 
 fn read_answer(stream: &mut UnixStream) -> Result<(), LinkError> {
@@ -68,7 +85,9 @@ fn read_answer(stream: &mut UnixStream) -> Result<(), LinkError> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let version = u32_at(&head, 8);
     if version != VERSION {
-        return Err(LinkError::Foreign(format!("it is of version {version}; it says: {text}")));
+        return Err(LinkError::Foreign(format!(
+            "it is of version {version}; it says: {text}"
+        )));
     }
     match u32_at(&head, 12) {
         0 => Ok(()),

@@ -71,9 +71,18 @@ pub enum Refusal {
 }
 
 /// Receives a gateway's rings. Nothing is drained yet, and no answer is given.
-pub fn receive(mut stream: UnixStream, allowed_uids: &[u32]) -> Result<Guest, (UnixStream, Refusal)> {
+pub fn receive(
+    mut stream: UnixStream,
+    allowed_uids: &[u32],
+) -> Result<Guest, (UnixStream, Refusal)> {
     match receive_rings(&mut stream, allowed_uids) {
-        Ok((hello, uid, pid, rings)) => Ok(Guest { hello, uid, pid, rings, stream }),
+        Ok((hello, uid, pid, rings)) => Ok(Guest {
+            hello,
+            uid,
+            pid,
+            rings,
+            stream,
+        }),
         Err(refusal) => Err((stream, refusal)),
     }
 }
@@ -138,7 +147,9 @@ fn read_hello(stream: &mut UnixStream) -> Result<Hello, Refusal> {
     }
     let rings = u32_at(&head, 12);
     if rings == 0 || rings > RINGS_MAX {
-        return Err(Refusal::Malformed(format!("{rings} rings; from 1 to {RINGS_MAX} are taken")));
+        return Err(Refusal::Malformed(format!(
+            "{rings} rings; from 1 to {RINGS_MAX} are taken"
+        )));
     }
     let name_bytes = usize::from(u16_at(&head, 20));
     if name_bytes > NAME_BYTES_MAX {
@@ -148,7 +159,11 @@ fn read_hello(stream: &mut UnixStream) -> Result<Hello, Refusal> {
     stream.read_exact(&mut name)?;
     let gateway = String::from_utf8(name)
         .map_err(|_| Refusal::Malformed("a name that is not UTF-8".to_owned()))?;
-    Ok(Hello { gateway, pid: u32_at(&head, 16), rings })
+    Ok(Hello {
+        gateway,
+        pid: u32_at(&head, 16),
+        rings,
+    })
 }
 
 /// One ring: sixteen bytes that carry two descriptors. Superfluous ones are closed by the kernel,

@@ -13,7 +13,11 @@ fn own_uid() -> u32 {
 }
 
 fn hello(rings: u32) -> Hello {
-    Hello { gateway: "node-1".to_owned(), pid: std::process::id(), rings }
+    Hello {
+        gateway: "node-1".to_owned(),
+        pid: std::process::id(),
+        rings,
+    }
 }
 
 /// A recorder that takes one guest in, and tells what it saw.
@@ -40,7 +44,11 @@ fn host(allowed: Vec<u32>) -> Host {
             }
         }
     });
-    Host { _dir: dir, socket, seen }
+    Host {
+        _dir: dir,
+        socket,
+        seen,
+    }
 }
 
 #[test]
@@ -51,14 +59,20 @@ fn rings_are_handed_over_and_carry_frames() {
     producer.push_bytes(b"before").expect("room");
     let stream = offer(&host.socket, &hello(2), &[&first, &second]).expect("taken over");
     let mut guest = host.seen.join().expect("no panic").expect("welcome");
-    assert_eq!((guest.uid, guest.pid), (own_uid(), std::process::id() as i32));
+    assert_eq!(
+        (guest.uid, guest.pid),
+        (own_uid(), std::process::id() as i32)
+    );
     assert_eq!(guest.hello, hello(2));
     let ids: Vec<_> = guest.rings.iter().map(ring::Consumer::id).collect();
     assert_eq!(ids, [first.id(), second.id()]);
     producer.push_bytes(b"after").expect("room");
     let mut buffer = ring::FrameBuffer::new();
     for expected in [&b"before"[..], b"after"] {
-        guest.rings[0].receive(&mut buffer).expect("sound").expect("a frame");
+        guest.rings[0]
+            .receive(&mut buffer)
+            .expect("sound")
+            .expect("a frame");
         assert_eq!(&buffer[..], expected);
     }
     // The stream's end says that the recorder is gone.
@@ -71,7 +85,10 @@ fn users_that_are_not_listed_are_refused_with_a_reason() {
     let host = host(vec![own_uid() + 1]);
     let (_producer, fds) = ring::create(1 << 12).expect("a ring");
     let error = offer(&host.socket, &hello(1), &[&fds]).expect_err("refused");
-    assert!(matches!(&error, LinkError::Refused(why) if why.contains("allowed_uids")), "{error}");
+    assert!(
+        matches!(&error, LinkError::Refused(why) if why.contains("allowed_uids")),
+        "{error}"
+    );
     assert!(!error.is_final());
     let refusal = host.seen.join().expect("no panic").err().expect("refused");
     assert!(matches!(refusal, Refusal::User { uid } if uid == own_uid()));
@@ -99,16 +116,40 @@ fn malformed_hellos_are_refused() {
         bytes
     };
     assert!(matches!(say(&changed(0, b'X')), Refusal::Foreign));
-    assert!(matches!(say(&changed(8, 2)), Refusal::Version { version: 2 }));
-    assert!(matches!(say(&changed(12, 0)), Refusal::Malformed(_)), "no ring");
-    assert!(matches!(say(&changed(14, 1)), Refusal::Malformed(_)), "65537 rings");
-    assert!(matches!(say(&changed(21, 2)), Refusal::Malformed(_)), "a long name");
-    assert!(matches!(say(&changed(22, 0xFF)), Refusal::Malformed(_)), "a name not in UTF-8");
-    assert!(matches!(say(&good[..10]), Refusal::Broken(_)), "half a hello");
-    assert!(matches!(say(&good), Refusal::Malformed(_)), "no ring follows");
+    assert!(matches!(
+        say(&changed(8, 2)),
+        Refusal::Version { version: 2 }
+    ));
+    assert!(
+        matches!(say(&changed(12, 0)), Refusal::Malformed(_)),
+        "no ring"
+    );
+    assert!(
+        matches!(say(&changed(14, 1)), Refusal::Malformed(_)),
+        "65537 rings"
+    );
+    assert!(
+        matches!(say(&changed(21, 2)), Refusal::Malformed(_)),
+        "a long name"
+    );
+    assert!(
+        matches!(say(&changed(22, 0xFF)), Refusal::Malformed(_)),
+        "a name not in UTF-8"
+    );
+    assert!(
+        matches!(say(&good[..10]), Refusal::Broken(_)),
+        "half a hello"
+    );
+    assert!(
+        matches!(say(&good), Refusal::Malformed(_)),
+        "no ring follows"
+    );
     let mut no_descriptors = good.clone();
     no_descriptors.extend_from_slice(&[7; 16]);
-    assert!(matches!(say(&no_descriptors), Refusal::Malformed(_)), "a ring without descriptors");
+    assert!(
+        matches!(say(&no_descriptors), Refusal::Malformed(_)),
+        "a ring without descriptors"
+    );
 }
 
 #[test]
@@ -125,10 +166,22 @@ fn rings_that_cannot_be_trusted_are_refused() {
 fn what_cannot_be_offered_is_not_sent() {
     let nowhere = PathBuf::from("/nonexistent/recorder.sock");
     let (_producer, fds) = ring::create(1 << 12).expect("a ring");
-    assert!(matches!(offer(&nowhere, &hello(1), &[&fds]), Err(LinkError::Connect { .. })));
-    assert!(matches!(offer(&nowhere, &hello(2), &[&fds]), Err(LinkError::Invalid(_))));
-    let long = Hello { gateway: "x".repeat(NAME_BYTES_MAX + 1), ..hello(1) };
-    assert!(matches!(offer(&nowhere, &long, &[&fds]), Err(LinkError::Invalid(_))));
+    assert!(matches!(
+        offer(&nowhere, &hello(1), &[&fds]),
+        Err(LinkError::Connect { .. })
+    ));
+    assert!(matches!(
+        offer(&nowhere, &hello(2), &[&fds]),
+        Err(LinkError::Invalid(_))
+    ));
+    let long = Hello {
+        gateway: "x".repeat(NAME_BYTES_MAX + 1),
+        ..hello(1)
+    };
+    assert!(matches!(
+        offer(&nowhere, &long, &[&fds]),
+        Err(LinkError::Invalid(_))
+    ));
 }
 
 #[test]
@@ -144,6 +197,9 @@ fn a_recorder_of_another_version_is_told_apart() {
     });
     let (_producer, fds) = ring::create(1 << 12).expect("a ring");
     let error = offer(&socket, &hello(1), &[&fds]).expect_err("refused");
-    assert!(matches!(&error, LinkError::Foreign(why) if why.contains("version 9")), "{error}");
+    assert!(
+        matches!(&error, LinkError::Foreign(why) if why.contains("version 9")),
+        "{error}"
+    );
     other.join().expect("no panic");
 }

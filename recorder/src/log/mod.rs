@@ -102,12 +102,19 @@ pub struct Frames<'a> {
 
 /// Opens the log in a folder: lists its segments, reads nothing yet.
 pub fn open(dir: &Path) -> Result<Log, LogError> {
-    let listing =
-        list(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })?;
+    let listing = list(dir).map_err(|source| LogError::Io {
+        path: dir.to_owned(),
+        source,
+    })?;
     if listing.segments.is_empty() {
-        return Err(LogError::Empty { dir: dir.to_owned() });
+        return Err(LogError::Empty {
+            dir: dir.to_owned(),
+        });
     }
-    Ok(Log { dir: dir.to_owned(), segments: listing.segments })
+    Ok(Log {
+        dir: dir.to_owned(),
+        segments: listing.segments,
+    })
 }
 
 // === impl Log ===
@@ -120,7 +127,12 @@ impl Log {
 
     /// Every frame, in the order in which the recorder wrote it.
     pub fn frames(&self) -> Frames<'_> {
-        Frames { log: self, index: 0, reader: None, buffer: FrameBuffer::new() }
+        Frames {
+            log: self,
+            index: 0,
+            reader: None,
+            buffer: FrameBuffer::new(),
+        }
     }
 
     /// Every session, in the order in which it was opened.
@@ -148,12 +160,15 @@ impl Iterator for Frames<'_> {
                     Ok(reader) => reader,
                     Err(source) => {
                         self.index += 1;
-                        return Some(Err(LogError::Io { path: path.clone(), source }));
+                        return Some(Err(LogError::Io {
+                            path: path.clone(),
+                            source,
+                        }));
                     }
                 },
             };
             match self.step(*number, reader) {
-                Step::Found(recorded) => return Some(recorded),
+                Step::Found(recorded) => return Some(*recorded),
                 Step::EndOfSegment(ending) => {
                     let last = self.index + 1 == self.log.segments.len();
                     self.index += 1;
@@ -167,7 +182,7 @@ impl Iterator for Frames<'_> {
 }
 
 enum Step {
-    Found(Result<Recorded, LogError>),
+    Found(Box<Result<Recorded, LogError>>),
     EndOfSegment(Option<Ending>),
 }
 
@@ -181,7 +196,7 @@ impl Frames<'_> {
                 Ok(None) => return Step::EndOfSegment(reader.ending().cloned()),
                 Err(source) => {
                     self.index += 1;
-                    return Step::Found(Err(LogError::Io { path, source }));
+                    return Step::Found(Box::new(Err(LogError::Io { path, source })));
                 }
             };
             if record.header.kind != Kind::Frame {
@@ -201,10 +216,14 @@ impl Frames<'_> {
                     by_recorder: header.by_recorder,
                     frame,
                 }),
-                Err(source) => Err(LogError::Frame { path, offset, source }),
+                Err(source) => Err(LogError::Frame {
+                    path,
+                    offset,
+                    source,
+                }),
             };
             self.reader = Some(reader);
-            return Step::Found(recorded);
+            return Step::Found(Box::new(recorded));
         }
     }
 
@@ -220,6 +239,10 @@ impl Frames<'_> {
             Ending::Torn(damage) | Ending::Altered(damage) => damage,
         };
         let (offset, detail) = (damage.range.start, damage.describe());
-        Some(LogError::Damaged { path: path.to_owned(), offset, detail })
+        Some(LogError::Damaged {
+            path: path.to_owned(),
+            offset,
+            detail,
+        })
     }
 }

@@ -121,7 +121,11 @@ pub(super) fn summaries(frames: Frames<'_>) -> Result<Vec<Summary>, LogError> {
 }
 
 pub(super) fn find(log: &Log, prefix: &str) -> Result<Session, FindError> {
-    let digits: String = prefix.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
+    let digits: String = prefix
+        .chars()
+        .filter(|c| *c != '-')
+        .collect::<String>()
+        .to_lowercase();
     if digits.is_empty() || digits.len() > 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(FindError::NotAnId(prefix.to_owned()));
     }
@@ -141,8 +145,14 @@ pub(super) fn find(log: &Log, prefix: &str) -> Result<Session, FindError> {
             Some(0) => found[0].frames.push(recorded),
             // Of a second one only the name is needed, to say that there are several.
             Some(_) => {}
-            None if found.is_empty() => found.push(Session { id, frames: vec![recorded] }),
-            None => found.push(Session { id, frames: Vec::new() }),
+            None if found.is_empty() => found.push(Session {
+                id,
+                frames: vec![recorded],
+            }),
+            None => found.push(Session {
+                id,
+                frames: Vec::new(),
+            }),
         }
     }
     match found.len() {
@@ -188,7 +198,11 @@ impl Summary {
         let frame = &recorded.frame;
         self.duration_ns = frame.at_unix_ns.saturating_sub(self.opened_unix_ns);
         if recorded.by_recorder {
-            self.ended = if self.ended == Ended::Open { Ended::Abandoned } else { self.ended };
+            self.ended = if self.ended == Ended::Open {
+                Ended::Abandoned
+            } else {
+                self.ended
+            };
             return;
         }
         self.frames += 1;
@@ -264,17 +278,22 @@ impl Session {
 
     /// The pieces of the answer as the client saw them, with nanoseconds since 1970.
     pub fn response_chunks(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.frames.iter().filter_map(|recorded| match &recorded.frame.body {
-            FrameBody::ResponseChunk(chunk) => {
-                Some((recorded.frame.at_unix_ns, chunk.bytes.as_slice()))
-            }
-            _ => None,
-        })
+        self.frames
+            .iter()
+            .filter_map(|recorded| match &recorded.frame.body {
+                FrameBody::ResponseChunk(chunk) => {
+                    Some((recorded.frame.at_unix_ns, chunk.bytes.as_slice()))
+                }
+                _ => None,
+            })
     }
 
     /// The answer's body as the client saw it.
     pub fn response_body(&self) -> Vec<u8> {
-        self.response_chunks().flat_map(|(_, bytes)| bytes).copied().collect()
+        self.response_chunks()
+            .flat_map(|(_, bytes)| bytes)
+            .copied()
+            .collect()
     }
 
     /// What happened, in order.

@@ -81,11 +81,24 @@ impl Consumer {
         let head = region.head().load(Ordering::Acquire);
         let tail = region.tail().load(Ordering::Acquire);
         let sound = head.is_multiple_of(8)
-            && tail.checked_sub(head).is_some_and(|held| held <= region.size().bytes());
+            && tail
+                .checked_sub(head)
+                .is_some_and(|held| held <= region.size().bytes());
         if !sound {
-            return Err(Corrupt::Resume { position: head, head, tail });
+            return Err(Corrupt::Resume {
+                position: head,
+                head,
+                tail,
+            });
         }
-        Ok(Self { region, bell, id, released: head, position: head, tail_seen: head })
+        Ok(Self {
+            region,
+            bell,
+            id,
+            released: head,
+            position: head,
+            tail_seen: head,
+        })
     }
 
     /// The ring's name.
@@ -119,7 +132,11 @@ impl Consumer {
             && tail - head <= self.capacity()
             && position.is_multiple_of(8);
         if !reachable {
-            return Err(Corrupt::Resume { position, head, tail });
+            return Err(Corrupt::Resume {
+                position,
+                head,
+                tail,
+            });
         }
         self.position = position;
         self.tail_seen = position;
@@ -146,7 +163,10 @@ impl Consumer {
             let length = self.region.data_word(offset).load(Ordering::Acquire);
             let stamped = self.region.data_word(offset + 4).load(Ordering::Relaxed);
             if stamped != stamp(position) {
-                return Err(Corrupt::Stamp { position, stamp: stamped });
+                return Err(Corrupt::Stamp {
+                    position,
+                    stamp: stamped,
+                });
             }
             let published = self.tail_seen - position;
             let contiguous = size.contiguous(position);
@@ -166,7 +186,8 @@ impl Consumer {
             if !fits {
                 return Err(Corrupt::Length { position, length });
             }
-            self.region.copy_out(offset + super::layout::ENTRY_HEADER_BYTES, payload, into);
+            self.region
+                .copy_out(offset + super::layout::ENTRY_HEADER_BYTES, payload, into);
             self.position += entry_bytes(payload);
             return Ok(Some(Received { end: self.position }));
         }
@@ -177,7 +198,10 @@ impl Consumer {
     /// # Panics
     /// When `end` was not received yet, or was released before: a bug of the caller.
     pub fn release(&mut self, end: u64) {
-        assert!((self.released..=self.position).contains(&end), "released out of order");
+        assert!(
+            (self.released..=self.position).contains(&end),
+            "released out of order"
+        );
         self.released = end;
         self.region.head().store(end, Ordering::Release);
     }
@@ -220,7 +244,11 @@ impl Consumer {
             && tail.is_multiple_of(8);
         if !sound {
             let (seen, released) = (self.tail_seen, self.released);
-            return Err(Corrupt::Tail { tail, seen, released });
+            return Err(Corrupt::Tail {
+                tail,
+                seen,
+                released,
+            });
         }
         let more = tail > self.tail_seen;
         self.tail_seen = tail;

@@ -16,6 +16,7 @@
 //! half of its position, so that a reader that lost its place notices), then `length` bytes of
 //! payload, padded to 8. An entry never wraps: if it does not fit before the end, a padding entry
 //! (`length` = [`PADDING`]) tells the reader to go on at the start.
+#![cfg_attr(loom, allow(dead_code))] // the model has no header page
 
 /// First bytes of the shared memory.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"PNSTRING");

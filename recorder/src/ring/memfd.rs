@@ -15,7 +15,9 @@ use super::region::Region;
 use super::{Consumer, Producer, RingId};
 
 /// Seals without which a ring is refused: its size must never change again.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
 
 /// What a recorder needs to take over a ring; kept by the gateway for as long as the ring lives,
 /// because the same ring is offered again to a restarted recorder.
@@ -78,16 +80,27 @@ pub fn create(data_bytes: usize) -> io::Result<(Producer, RingFds)> {
     let mut region = Region::map(&memfd, size)?;
     region.write_header(id);
     let producer = Producer::new(region, Bell::new(bell.try_clone()?), id);
-    Ok((producer, RingFds { id, memfd, eventfd: bell }))
+    Ok((
+        producer,
+        RingFds {
+            id,
+            memfd,
+            eventfd: bell,
+        },
+    ))
 }
 
 /// Takes over a ring from the file descriptors that a gateway sent; believes nothing about them.
 pub fn attach(memfd: OwnedFd, bell: OwnedFd) -> Result<Consumer, AttachError> {
     let seals = fcntl_get_seals(&memfd).map_err(|error| AttachError::NotMemory(error.into()))?;
     if !seals.contains(SEALS) {
-        return Err(AttachError::NotSealed { seals: seals.bits() });
+        return Err(AttachError::NotSealed {
+            seals: seals.bits(),
+        });
     }
-    let bytes = fstat(&memfd).map_err(|error| AttachError::Map(error.into()))?.st_size as u64;
+    let bytes = fstat(&memfd)
+        .map_err(|error| AttachError::Map(error.into()))?
+        .st_size as u64;
     let size = usize::try_from(bytes)
         .ok()
         .and_then(|bytes| bytes.checked_sub(HEADER_BYTES))
@@ -98,9 +111,15 @@ pub fn attach(memfd: OwnedFd, bell: OwnedFd) -> Result<Consumer, AttachError> {
     let reason = if header.magic != MAGIC {
         Some("it does not start with the ring's magic".to_owned())
     } else if header.version != VERSION {
-        Some(format!("version {} where {VERSION} is known", header.version))
+        Some(format!(
+            "version {} where {VERSION} is known",
+            header.version
+        ))
     } else if header.header_bytes as usize != HEADER_BYTES || header.data_bytes != size.bytes() {
-        Some(format!("it claims {} + {} bytes", header.header_bytes, header.data_bytes))
+        Some(format!(
+            "it claims {} + {} bytes",
+            header.header_bytes, header.data_bytes
+        ))
     } else if header.id == RingId::NIL {
         Some("it has no id".to_owned())
     } else {
@@ -109,8 +128,9 @@ pub fn attach(memfd: OwnedFd, bell: OwnedFd) -> Result<Consumer, AttachError> {
     if let Some(reason) = reason {
         return Err(AttachError::Header { reason });
     }
-    Consumer::new(region, Bell::new(bell), header.id)
-        .map_err(|corrupt| AttachError::Header { reason: corrupt.to_string() })
+    Consumer::new(region, Bell::new(bell), header.id).map_err(|corrupt| AttachError::Header {
+        reason: corrupt.to_string(),
+    })
 }
 
 /// A sealable memfd, not executable where the kernel knows of that (6.3).
@@ -143,7 +163,11 @@ impl RingFds {
     /// Another handle on the same ring.
     pub fn try_clone(&self) -> io::Result<Self> {
         let (memfd, eventfd) = (self.memfd.try_clone()?, self.eventfd.try_clone()?);
-        Ok(Self { id: self.id, memfd, eventfd })
+        Ok(Self {
+            id: self.id,
+            memfd,
+            eventfd,
+        })
     }
 
     /// The shared memory and the bell, as the recorder receives them.

@@ -35,7 +35,10 @@ impl Region {
             sleeping: AtomicU32::new(0),
             data,
         };
-        Self { words: Arc::new(words), size }
+        Self {
+            words: Arc::new(words),
+            size,
+        }
     }
 
     pub(super) fn size(&self) -> DataSize {
@@ -61,7 +64,10 @@ impl Region {
     pub(super) fn copy_out(&self, offset: usize, length: usize, into: &mut AlignedVec) {
         into.clear();
         for at in (0..length).step_by(4) {
-            let word = self.data_word(offset + at).load(Ordering::Relaxed).to_ne_bytes();
+            let word = self
+                .data_word(offset + at)
+                .load(Ordering::Relaxed)
+                .to_ne_bytes();
             into.extend_from_slice(&word[..(length - at).min(4)]);
         }
     }
@@ -71,7 +77,8 @@ impl Region {
             let mut word = [0; 4];
             word[..part.len()].copy_from_slice(part);
             let word = u32::from_ne_bytes(word);
-            self.data_word(offset + 4 * index).store(word, Ordering::Relaxed);
+            self.data_word(offset + 4 * index)
+                .store(word, Ordering::Relaxed);
         }
     }
 }

@@ -160,14 +160,22 @@ impl Producer {
     }
 
     fn write_entry_header(&self, offset: usize, length: u32) {
-        self.region.data_word(offset + 4).store(stamp(self.tail), Ordering::Relaxed);
-        self.region.data_word(offset).store(length, Ordering::Release);
+        self.region
+            .data_word(offset + 4)
+            .store(stamp(self.tail), Ordering::Relaxed);
+        self.region
+            .data_word(offset)
+            .store(length, Ordering::Release);
     }
 
     /// The consumer's head, if it makes sense; otherwise what we knew. The recorder is another
     /// user's process: a wrong head may stop us, but never make us write where it still reads.
     fn head_now(&self) -> u64 {
         let head = self.region.head().load(Ordering::Acquire);
-        if (self.head_seen..=self.tail).contains(&head) { head } else { self.head_seen }
+        if (self.head_seen..=self.tail).contains(&head) {
+            head
+        } else {
+            self.head_seen
+        }
     }
 }

@@ -54,7 +54,16 @@ impl Model {
         let consumer = take_over(&fds).expect("attaches");
         let buffer = FrameBuffer::new();
         let oracle = VecDeque::new();
-        Self { producer, consumer, fds, buffer, oracle, received: 0, ends: vec![], pushed: 0 }
+        Self {
+            producer,
+            consumer,
+            fds,
+            buffer,
+            oracle,
+            received: 0,
+            ends: vec![],
+            pushed: 0,
+        }
     }
 
     fn apply(&mut self, operation: &Operation) {
@@ -72,7 +81,11 @@ impl Model {
                 self.ends.clear();
             }
         }
-        let held: u64 = self.oracle.iter().map(|frame| entry_bytes(frame.len())).sum();
+        let held: u64 = self
+            .oracle
+            .iter()
+            .map(|frame| entry_bytes(frame.len()))
+            .sum();
         assert!(self.producer.used() >= held && self.producer.used() <= self.producer.capacity());
     }
 
@@ -87,14 +100,18 @@ impl Model {
                 assert!(entry_bytes(bytes) > self.producer.capacity() / 4);
             }
             // Full is allowed only when the frame with the padding before it does not fit.
-            Err(PushError::Full) => assert!(
-                self.producer.used() + 2 * entry_bytes(bytes) > self.producer.capacity()
-            ),
+            Err(PushError::Full) => {
+                assert!(self.producer.used() + 2 * entry_bytes(bytes) > self.producer.capacity())
+            }
         }
     }
 
     fn receive(&mut self) {
-        match self.consumer.receive(&mut self.buffer).expect("an honest ring") {
+        match self
+            .consumer
+            .receive(&mut self.buffer)
+            .expect("an honest ring")
+        {
             Some(received) => {
                 assert_eq!(&self.buffer[..], &self.oracle[self.received][..]);
                 self.received += 1;
@@ -184,8 +201,15 @@ fn poke(fds: &RingFds, at: usize, bytes: &[u8]) {
 }
 
 fn frame(bytes: usize) -> Frame {
-    let body = FrameBody::ResponseChunk(ResponseChunk { bytes: vec![7; bytes] });
-    Frame { session: SessionId([3; 16]), index: 9, at_unix_ns: 1, body }
+    let body = FrameBody::ResponseChunk(ResponseChunk {
+        bytes: vec![7; bytes],
+    });
+    Frame {
+        session: SessionId([3; 16]),
+        index: 9,
+        at_unix_ns: 1,
+        body,
+    }
 }
 
 #[test]
@@ -196,12 +220,18 @@ fn frames_are_serialised_in_place() {
     for round in 0..500 {
         let sent = frame(round % 300);
         producer.push(&sent).expect("room");
-        let received = consumer.receive(&mut buffer).expect("sound").expect("a frame");
+        let received = consumer
+            .receive(&mut buffer)
+            .expect("sound")
+            .expect("a frame");
         assert_eq!(Frame::decode(&buffer).expect("valid"), sent);
         consumer.release(received.end);
     }
     assert_eq!(producer.push(&frame(1 << 14)), Err(PushError::TooLarge));
-    assert_eq!((producer.used(), producer.durable()), (0, producer.position()));
+    assert_eq!(
+        (producer.used(), producer.durable()),
+        (0, producer.position())
+    );
 }
 
 #[test]
@@ -218,7 +248,10 @@ fn a_sleeping_consumer_is_rung_once() {
     producer.push(&frame(1)).expect("room");
     assert_eq!(bells(), 0, "nobody sleeps");
     assert!(!consumer.sleep(), "a frame waits");
-    consumer.receive(&mut FrameBuffer::new()).expect("sound").expect("a frame");
+    consumer
+        .receive(&mut FrameBuffer::new())
+        .expect("sound")
+        .expect("a frame");
     assert!(consumer.sleep());
     producer.push(&frame(1)).expect("room");
     producer.push(&frame(1)).expect("room");
@@ -236,15 +269,33 @@ fn lies_are_found_out() {
     let entry = HEADER_BYTES;
     type Lie = (usize, Vec<u8>, fn(&Corrupt) -> bool);
     let lies: [Lie; 9] = [
-        (TAIL_AT, 1024u64.to_ne_bytes().into(), |c| matches!(c, Corrupt::Tail { .. })),
-        (TAIL_AT, 33u64.to_ne_bytes().into(), |c| matches!(c, Corrupt::Tail { .. })),
-        (TAIL_AT, u64::MAX.to_ne_bytes().into(), |c| matches!(c, Corrupt::Tail { .. })),
-        (TAIL_AT, 8u64.to_ne_bytes().into(), |c| matches!(c, Corrupt::Length { .. })),
-        (entry, 0u32.to_ne_bytes().into(), |c| matches!(c, Corrupt::Length { .. })),
-        (entry, 57u32.to_ne_bytes().into(), |c| matches!(c, Corrupt::Length { .. })),
-        (entry, 0xFFFF_FFF0u32.to_ne_bytes().into(), |c| matches!(c, Corrupt::Length { .. })),
-        (entry, PADDING.to_ne_bytes().into(), |c| matches!(c, Corrupt::Length { .. })),
-        (entry + 4, 8u32.to_ne_bytes().into(), |c| matches!(c, Corrupt::Stamp { .. })),
+        (TAIL_AT, 1024u64.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Tail { .. })
+        }),
+        (TAIL_AT, 33u64.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Tail { .. })
+        }),
+        (TAIL_AT, u64::MAX.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Tail { .. })
+        }),
+        (TAIL_AT, 8u64.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Length { .. })
+        }),
+        (entry, 0u32.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Length { .. })
+        }),
+        (entry, 57u32.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Length { .. })
+        }),
+        (entry, 0xFFFF_FFF0u32.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Length { .. })
+        }),
+        (entry, PADDING.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Length { .. })
+        }),
+        (entry + 4, 8u32.to_ne_bytes().into(), |c| {
+            matches!(c, Corrupt::Stamp { .. })
+        }),
     ];
     for (index, (at, bytes, found)) in lies.iter().enumerate() {
         let (_producer, fds) = honest();
@@ -258,7 +309,10 @@ fn lies_are_found_out() {
     let mut consumer = take_over(&fds).expect("attaches");
     assert_eq!(drain_bounded(&mut consumer), None);
     poke(&fds, TAIL_AT, &0u64.to_ne_bytes());
-    assert!(matches!(drain_bounded(&mut consumer), Some(Corrupt::Tail { .. })));
+    assert!(matches!(
+        drain_bounded(&mut consumer),
+        Some(Corrupt::Tail { .. })
+    ));
 }
 
 #[test]
@@ -288,11 +342,17 @@ fn a_new_consumer_goes_on_where_the_log_ends() {
     let mut second = take_over(&fds).expect("attaches");
     second.resume_at(two.end).expect("within the ring");
     assert_eq!(second.released(), two.end);
-    second.receive(&mut buffer).expect("sound").expect("a frame");
+    second
+        .receive(&mut buffer)
+        .expect("sound")
+        .expect("a frame");
     assert_eq!(&buffer[..], &[2; 8]);
     for wrong in [one.end, producer.position() + 8, u64::MAX, two.end + 3] {
         let mut third = take_over(&fds).expect("attaches");
-        assert!(matches!(third.resume_at(wrong), Err(Corrupt::Resume { .. })), "{wrong}");
+        assert!(
+            matches!(third.resume_at(wrong), Err(Corrupt::Resume { .. })),
+            "{wrong}"
+        );
     }
 }
 
@@ -310,22 +370,41 @@ fn memory_that_could_change_its_size_is_refused() {
     };
     let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let good = (HEADER_BYTES + 256) as u64;
-    for seals in [SealFlags::empty(), SealFlags::GROW | SealFlags::SEAL, all - SealFlags::SEAL] {
+    for seals in [
+        SealFlags::empty(),
+        SealFlags::GROW | SealFlags::SEAL,
+        all - SealFlags::SEAL,
+    ] {
         let refused = super::attach(memfd(good, seals), eventfd());
         assert!(matches!(refused, Err(AttachError::NotSealed { .. })));
     }
-    for bytes in [0, 100, HEADER_BYTES as u64, good + 1, (HEADER_BYTES + 96) as u64] {
+    for bytes in [
+        0,
+        100,
+        HEADER_BYTES as u64,
+        good + 1,
+        (HEADER_BYTES + 96) as u64,
+    ] {
         let refused = super::attach(memfd(bytes, all), eventfd());
         assert!(matches!(refused, Err(AttachError::Size { .. })), "{bytes}");
     }
     let file = tempfile::tempfile().expect("a file");
-    assert!(matches!(super::attach(file.into(), eventfd()), Err(AttachError::NotMemory(_))));
+    assert!(matches!(
+        super::attach(file.into(), eventfd()),
+        Err(AttachError::NotMemory(_))
+    ));
     // Good memory, bad header.
-    assert!(matches!(super::attach(memfd(good, all), eventfd()), Err(AttachError::Header { .. })));
+    assert!(matches!(
+        super::attach(memfd(good, all), eventfd()),
+        Err(AttachError::Header { .. })
+    ));
     for at in [MAGIC_AT, VERSION_AT, DATA_BYTES_AT] {
         let (_producer, fds) = super::create(256).expect("a ring");
         poke(&fds, at, &[0xEE]);
-        assert!(matches!(take_over(&fds), Err(AttachError::Header { .. })), "{at}");
+        assert!(
+            matches!(take_over(&fds), Err(AttachError::Header { .. })),
+            "{at}"
+        );
     }
     let (_producer, fds) = super::create(256).expect("a ring");
     poke(&fds, ID_AT, &[0; 16]);

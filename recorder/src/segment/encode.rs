@@ -51,7 +51,10 @@ impl Encoder {
     /// # Panics
     /// When the body is longer than [`BODY_BYTES_MAX`]: callers bound what they record.
     pub fn append(&mut self, record: &NewRecord<'_>, out: &mut Vec<u8>) {
-        assert!(record.body.len() <= BODY_BYTES_MAX, "a record's body is bounded by its caller");
+        assert!(
+            record.body.len() <= BODY_BYTES_MAX,
+            "a record's body is bounded by its caller"
+        );
         let header = RecordHeader {
             kind: record.kind,
             by_recorder: record.by_recorder,
@@ -69,7 +72,10 @@ impl Encoder {
         out.reserve(length);
         out.extend_from_slice(&bytes);
         out.extend_from_slice(record.body);
-        out.resize(out.len() + record.body.len().next_multiple_of(8) - record.body.len(), 0);
+        out.resize(
+            out.len() + record.body.len().next_multiple_of(8) - record.body.len(),
+            0,
+        );
         out.extend_from_slice(&TRAILER);
         self.chain = chain;
         self.sequence += 1;

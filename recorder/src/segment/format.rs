@@ -146,7 +146,11 @@ pub fn file_name(number: u64) -> String {
 
 /// Number of the segment with that file name; `None` for any other name.
 pub fn file_number(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok()?;
+    let number = name
+        .strip_suffix(EXTENSION)?
+        .strip_suffix('.')?
+        .parse()
+        .ok()?;
     (file_name(number) == name).then_some(number)
 }
 
@@ -239,18 +243,21 @@ impl RecordHeader {
             && bytes[8..16] == checksum(bytes)
             && flags & !BY_RECORDER == 0
             && body_bytes as usize <= BODY_BYTES_MAX;
-        sound.then(|| Kind::from_code(u16_at(bytes, 16))).flatten().map(|kind| Self {
-            kind,
-            by_recorder: flags & BY_RECORDER != 0,
-            body_bytes,
-            sequence: u64_at(bytes, 24),
-            written_unix_ns: u64_at(bytes, 32),
-            ring: RingId(array_at(bytes, 40)),
-            ring_position: u64_at(bytes, 56),
-            durable: u64_at(bytes, 64),
-            body_hash: array_at(bytes, 72),
-            chain: array_at(bytes, 104),
-        })
+        sound
+            .then(|| Kind::from_code(u16_at(bytes, 16)))
+            .flatten()
+            .map(|kind| Self {
+                kind,
+                by_recorder: flags & BY_RECORDER != 0,
+                body_bytes,
+                sequence: u64_at(bytes, 24),
+                written_unix_ns: u64_at(bytes, 32),
+                ring: RingId(array_at(bytes, 40)),
+                ring_position: u64_at(bytes, 56),
+                durable: u64_at(bytes, 64),
+                body_hash: array_at(bytes, 72),
+                chain: array_at(bytes, 104),
+            })
     }
 }
 
@@ -367,7 +374,12 @@ impl Resumed {
             _ => return None,
         };
         let (segment, kept_bytes, cut_bytes) = (u64_at(body, 0), u64_at(body, 8), u64_at(body, 16));
-        Some(Self { segment, kept_bytes, cut_bytes, from })
+        Some(Self {
+            segment,
+            kept_bytes,
+            cut_bytes,
+            from,
+        })
     }
 }
 

@@ -49,10 +49,17 @@ pub fn list(dir: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != format::EXTENSION) {
+        if path
+            .extension()
+            .is_none_or(|extension| extension != format::EXTENSION)
+        {
             continue;
         }
-        match path.file_name().and_then(|name| name.to_str()).and_then(file_number) {
+        match path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(file_number)
+        {
             Some(number) => listing.segments.push((number, path)),
             None => listing.strangers.push(path),
         }

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC,
-    RECORD_TRAILER_BYTES, RecordHeader, TRAILER, chain_after, record_bytes,
+    FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC, RECORD_TRAILER_BYTES,
+    RecordHeader, TRAILER, chain_after, record_bytes,
 };
 use super::torn;
 
@@ -119,7 +119,11 @@ impl Reader {
             record: None,
         };
         let torn = torn::explains(&mut reader.window, 0..FILE_HEADER_BYTES as u64)?;
-        reader.ending = Some(if torn { Ending::Torn(damage) } else { Ending::Altered(damage) });
+        reader.ending = Some(if torn {
+            Ending::Torn(damage)
+        } else {
+            Ending::Altered(damage)
+        });
         reader.offset = 0;
         Ok(reader)
     }
@@ -185,12 +189,20 @@ impl Reader {
         let offset = self.offset;
         if self.window.zero_until_end(offset)? {
             let exact = offset == self.window.file_bytes;
-            self.ending = Some(if self.closed && exact { Ending::Closed } else { Ending::Open });
+            self.ending = Some(if self.closed && exact {
+                Ending::Closed
+            } else {
+                Ending::Open
+            });
             return Ok(None);
         }
         if self.closed {
             let range = offset..self.window.file_bytes;
-            let damage = Damage { part: Part::BehindEnd, range, record: None };
+            let damage = Damage {
+                part: Part::BehindEnd,
+                range,
+                record: None,
+            };
             self.ending = Some(Ending::Altered(damage));
             return Ok(None);
         }
@@ -204,13 +216,20 @@ impl Reader {
                 self.offset += length as u64;
                 let bytes = self.window.bytes(offset, length)?;
                 let body = &bytes[RECORD_HEADER_BYTES..][..header.body_bytes as usize];
-                Ok(Some(Record { offset, header, body }))
+                Ok(Some(Record {
+                    offset,
+                    header,
+                    body,
+                }))
             }
             Err((damage, extent)) => {
                 let crash = torn::explains(&mut self.window, extent)?
                     && !torn::disclaimed(&mut self.window, offset)?;
-                self.ending =
-                    Some(if crash { Ending::Torn(damage) } else { Ending::Altered(damage) });
+                self.ending = Some(if crash {
+                    Ending::Torn(damage)
+                } else {
+                    Ending::Altered(damage)
+                });
                 Ok(None)
             }
         }
@@ -223,7 +242,11 @@ impl Reader {
         let record = self.records;
         let (before, sequence) = (self.chain, self.sequence);
         let header_end = offset + RECORD_HEADER_BYTES as u64;
-        let damage = |part, range: Range<u64>| Damage { part, range, record: Some(record) };
+        let damage = |part, range: Range<u64>| Damage {
+            part,
+            range,
+            record: Some(record),
+        };
 
         let bytes = self.window.bytes(offset, RECORD_HEADER_BYTES)?;
         let Some(bytes) = bytes.first_chunk::<RECORD_HEADER_BYTES>().copied() else {
@@ -233,11 +256,15 @@ impl Reader {
         let Some(header) = RecordHeader::decode(&bytes) else {
             // The first eight bytes lie in one sector: a crash leaves all of them or none.
             return Ok(Err(match first_difference(&bytes, &RECORD_MAGIC) {
-                Some(at) if bytes[..8] != [0; 8] => {
-                    (damage(Part::Magic, offset + at..offset + at + 1), offset..offset)
-                }
+                Some(at) if bytes[..8] != [0; 8] => (
+                    damage(Part::Magic, offset + at..offset + at + 1),
+                    offset..offset,
+                ),
                 Some(_) => (damage(Part::Magic, offset..offset + 8), offset..header_end),
-                None => (damage(Part::RecordHeader, offset + 8..header_end), offset..header_end),
+                None => (
+                    damage(Part::RecordHeader, offset + 8..header_end),
+                    offset..header_end,
+                ),
             }));
         };
         let body_bytes = header.body_bytes as usize;
@@ -247,14 +274,20 @@ impl Reader {
         let body_end = header_end + body_bytes as u64;
         if whole.len() < length {
             let end = offset + whole.len() as u64;
-            return Ok(Err((damage(Part::Body, end.min(body_end)..extent.end), extent)));
+            return Ok(Err((
+                damage(Part::Body, end.min(body_end)..extent.end),
+                extent,
+            )));
         }
         let (body, rest) = whole[RECORD_HEADER_BYTES..].split_at(body_bytes);
         let (padding, trailer) = rest.split_at(rest.len() - RECORD_TRAILER_BYTES);
         let found = if blake3::hash(body).as_bytes() != &header.body_hash {
             damage(Part::Body, header_end..body_end)
         } else if let Some(at) = padding.iter().position(|byte| *byte != 0) {
-            damage(Part::Padding, body_end + at as u64..body_end + at as u64 + 1)
+            damage(
+                Part::Padding,
+                body_end + at as u64..body_end + at as u64 + 1,
+            )
         } else if let Some(at) = first_difference(trailer, &TRAILER) {
             let at = extent.end - RECORD_TRAILER_BYTES as u64 + at;
             damage(Part::Trailer, at..at + 1)
@@ -270,7 +303,11 @@ impl Reader {
 }
 
 fn first_difference(bytes: &[u8], expected: &[u8; 8]) -> Option<u64> {
-    bytes.iter().zip(expected).position(|(a, b)| a != b).map(|at| at as u64)
+    bytes
+        .iter()
+        .zip(expected)
+        .position(|(a, b)| a != b)
+        .map(|at| at as u64)
 }
 
 // === impl Window ===
@@ -279,7 +316,13 @@ impl Window {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let file_bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, file_bytes, start: 0, buffer: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            file_bytes,
+            start: 0,
+            buffer: Vec::new(),
+        })
     }
 
     pub(super) fn file_bytes(&self) -> u64 {
@@ -291,7 +334,9 @@ impl Window {
         let end = (at + length as u64).min(self.file_bytes).max(at);
         let held = self.start..self.start + self.buffer.len() as u64;
         if at < held.start || end > held.end {
-            let wanted = (end - at).max(WINDOW_BYTES as u64).min(self.file_bytes.saturating_sub(at));
+            let wanted = (end - at)
+                .max(WINDOW_BYTES as u64)
+                .min(self.file_bytes.saturating_sub(at));
             self.buffer.resize(wanted as usize, 0);
             self.start = at;
             let read = read_fully(&self.file, &mut self.buffer, at)?;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::ring::RingId;
 
@@ -15,7 +17,14 @@ struct Fixture {
 
 fn record(kind: Kind, position: u64, body: &[u8]) -> NewRecord<'_> {
     let ring = RingId([9; 16]);
-    NewRecord { kind, by_recorder: false, ring, ring_position: position, written_unix_ns: 5, body }
+    NewRecord {
+        kind,
+        by_recorder: false,
+        ring,
+        ring_position: position,
+        written_unix_ns: 5,
+        body,
+    }
 }
 
 fn fixture(closed: bool) -> Fixture {
@@ -33,7 +42,10 @@ fn fixture(closed: bool) -> Fixture {
         header.number = number;
         let mut bytes = Vec::new();
         let mut encoder = Encoder::begin(&header, &mut bytes);
-        encoder.append(&record(Kind::State, 0, &State::default().encode()), &mut bytes);
+        encoder.append(
+            &record(Kind::State, 0, &State::default().encode()),
+            &mut bytes,
+        );
         offsets.clear();
         for (index, length) in [5usize, 700, 24].into_iter().enumerate() {
             encoder.synced(encoder.bytes());
@@ -70,7 +82,11 @@ impl Fixture {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.verify().problems.iter().map(|problem| problem.trouble).collect()
+        self.verify()
+            .problems
+            .iter()
+            .map(|problem| problem.trouble)
+            .collect()
     }
 }
 
@@ -106,7 +122,10 @@ fn every_flipped_bit_is_found_where_it_is() {
             let range = first.offset.expect("a place")..first.end.expect("a place");
             // Within the part that is named, or before it in the record when the part was made to
             // look wrong by another one: the checksum of a header stands for the whole header.
-            assert!(range.contains(&(at as u64)), "byte {at} reported at {range:?}");
+            assert!(
+                range.contains(&(at as u64)),
+                "byte {at} reported at {range:?}"
+            );
         }
         fs::write(fixture.path(number), &good).expect("written");
         assert!(fixture.verify().is_good());
@@ -117,7 +136,9 @@ fn every_flipped_bit_is_found_where_it_is() {
 fn a_torn_end_is_told_from_an_alteration_at_every_length() {
     let fixture = fixture(false);
     let good = fixture.bytes(3);
-    let [.., start, end] = fixture.offsets[..] else { panic!("records") };
+    let [.., start, end] = fixture.offsets[..] else {
+        panic!("records")
+    };
     for cut in start..=end {
         fs::write(fixture.path(3), &good[..cut as usize]).expect("written");
         let report = fixture.verify();
@@ -149,7 +170,10 @@ fn a_torn_end_is_told_from_an_alteration_at_every_length() {
         bytes[at] = 1;
         fs::write(fixture.path(3), &bytes).expect("written");
         let report = fixture.verify();
-        assert!(report.is_good() == report.torn_tail.is_some(), "byte {at} is told of, once");
+        assert!(
+            report.is_good() == report.torn_tail.is_some(),
+            "byte {at} is told of, once"
+        );
         assert!(at >= good.len() + 8 || !report.is_good(), "byte {at}");
     }
 }
@@ -245,12 +269,61 @@ fn control_records_read_back_what_was_written() {
     for cut in 0..body.len() {
         assert_eq!(State::decode(&body[..cut]), None, "{cut}");
     }
-    for from in [ResumedFrom::Closed, ResumedFrom::Open, ResumedFrom::Torn, ResumedFrom::Altered] {
-        let resumed = Resumed { segment: 3, kept_bytes: 4, cut_bytes: 5, from };
+    for from in [
+        ResumedFrom::Closed,
+        ResumedFrom::Open,
+        ResumedFrom::Torn,
+        ResumedFrom::Altered,
+    ] {
+        let resumed = Resumed {
+            segment: 3,
+            kept_bytes: 4,
+            cut_bytes: 5,
+            from,
+        };
         assert_eq!(Resumed::decode(&resumed.encode()), Some(resumed));
     }
     assert_eq!(file_number("000000000012.segment"), Some(12));
-    for wrong in ["12.segment", "000000000012.segment.1", "x.segment", "+00000000012.segment"] {
+    for wrong in [
+        "12.segment",
+        "000000000012.segment.1",
+        "x.segment",
+        "+00000000012.segment",
+    ] {
         assert_eq!(file_number(wrong), None, "{wrong}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    /// Whatever is in the folder, the verifier and the reader come to an end, and say so.
+    #[test]
+    fn no_bytes_make_the_reader_stumble(
+        pokes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let fixture = fixture(true);
+        let mut bytes = fixture.bytes(2);
+        for (at, byte) in &pokes {
+            let at = at.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        bytes.extend_from_slice(&noise);
+        let unchanged = bytes == fixture.bytes(2);
+        fs::write(fixture.path(2), &bytes).expect("written");
+        prop_assert_eq!(fixture.verify().is_good(), unchanged);
+        let read = crate::log::open(fixture.dir.path()).expect("segments").frames().count();
+        prop_assert!(read <= 9 + 2);
+    }
+
+    /// Bytes that are no frame are an error, never anything worse.
+    #[test]
+    fn no_bytes_make_the_frame_stumble(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut buffer = crate::ring::FrameBuffer::new();
+        buffer.extend_from_slice(&bytes);
+        let _ = crate::frame::Frame::decode(&buffer);
     }
 }

@@ -107,7 +107,10 @@ struct Link {
 pub fn verify(dir: &Path) -> io::Result<Report> {
     let live = lock::is_held(dir)?;
     let listing = list(dir)?;
-    let mut report = Report { state: "open", ..Report::default() };
+    let mut report = Report {
+        state: "open",
+        ..Report::default()
+    };
     for stranger in &listing.strangers {
         let detail = "it ends like a segment but is not named like one; a copy?".to_owned();
         report.problem(Trouble::Stranger, stranger, None, detail);
@@ -122,7 +125,11 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
         .map(|(_, path)| Ok(Reader::open(path)?.header().cloned()))
         .collect::<io::Result<Vec<_>>>()?;
     let last = listing.segments.len() - 1;
-    let mut expected = Expected { number: 1, log: None, link: None };
+    let mut expected = Expected {
+        number: 1,
+        log: None,
+        link: None,
+    };
     for (index, (number, path)) in listing.segments.iter().enumerate() {
         if *number != expected.number {
             let (from, to) = (expected.number, number - 1);
@@ -141,7 +148,11 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
             path,
             *number,
             &mut expected,
-            Following { next, followed, headers: &headers },
+            Following {
+                next,
+                followed,
+                headers: &headers,
+            },
             live && !followed,
         )?;
         expected.number = number + 1;
@@ -174,9 +185,18 @@ impl Report {
         range: Option<std::ops::Range<u64>>,
         detail: String,
     ) {
-        let (offset, end) = (range.as_ref().map(|r| r.start), range.as_ref().map(|r| r.end));
+        let (offset, end) = (
+            range.as_ref().map(|r| r.start),
+            range.as_ref().map(|r| r.end),
+        );
         let file = file.display().to_string();
-        self.problems.push(Problem { trouble, file, offset, end, detail });
+        self.problems.push(Problem {
+            trouble,
+            file,
+            offset,
+            end,
+            detail,
+        });
     }
 
     /// Checks one segment. Gives what the next one must link to, if that can be said.
@@ -205,7 +225,12 @@ impl Report {
             bytes: reader.offset(),
             chain: reader.chain(),
         };
-        self.chain = Some(link.chain.iter().map(|byte| format!("{byte:02x}")).collect());
+        self.chain = Some(
+            link.chain
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        );
         let sound = self.check_ending(path, reader, &following);
         Ok(sound.then_some(link))
     }
@@ -221,7 +246,11 @@ impl Report {
     ) -> bool {
         let range = Some(0..FILE_HEADER_BYTES as u64);
         if header.number != number {
-            let numbers = following.headers.iter().flatten().map(|header| header.number);
+            let numbers = following
+                .headers
+                .iter()
+                .flatten()
+                .map(|header| header.number);
             let seen: BTreeSet<u64> = numbers.clone().collect();
             let twice = numbers.filter(|other| *other == header.number).count() > 1;
             let (trouble, what) = if twice {
@@ -316,7 +345,12 @@ impl Report {
     }
 
     fn altered(&mut self, path: &Path, damage: &Damage) {
-        self.problem(Trouble::Altered, path, Some(damage.range.clone()), damage.describe());
+        self.problem(
+            Trouble::Altered,
+            path,
+            Some(damage.range.clone()),
+            damage.describe(),
+        );
     }
 }
 

@@ -20,7 +20,9 @@ struct Random(u64);
 
 impl Random {
     fn new() -> Self {
-        let seed = std::env::var("PENSTOCK_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = std::env::var("PENSTOCK_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| super::gateway::now() | 1);
         eprintln!("PENSTOCK_TEST_SEED={seed}");
         Self(seed)
@@ -38,11 +40,17 @@ impl Random {
 /// The frames that a gateway pushed for a session, checked to be whole and in order; gives how many.
 fn assert_in_order(frames: &[Recorded], session: SessionId) -> u32 {
     let mut next = 0;
-    let ours = frames.iter().filter(|r| r.frame.session == session && !r.by_recorder);
+    let ours = frames
+        .iter()
+        .filter(|r| r.frame.session == session && !r.by_recorder);
     for recorded in ours {
         assert_eq!(recorded.frame.index, next, "exactly once, in order");
         if let FrameBody::ResponseChunk(chunk) = &recorded.frame.body {
-            assert_eq!(chunk.bytes, numbered(next), "frame {next} is what was pushed");
+            assert_eq!(
+                chunk.bytes,
+                numbered(next),
+                "frame {next} is what was pushed"
+            );
         }
         next += 1;
     }
@@ -83,7 +91,10 @@ fn the_recorder_is_killed_again_and_again() {
     host.stop();
     let frames = host.frames();
     assert_eq!(assert_in_order(&frames, id), index + 1);
-    assert!(frames.iter().all(|recorded| !recorded.by_recorder), "nothing was lost");
+    assert!(
+        frames.iter().all(|recorded| !recorded.by_recorder),
+        "nothing was lost"
+    );
     host.assert_verified();
 }
 
@@ -103,12 +114,17 @@ fn gateways_are_killed_under_load() {
             std::thread::sleep(Duration::from_millis(30 + random.below(200)));
             let pushed = gateway.kill();
             eventually("the session is marked as abandoned", || {
-                host.frames().iter().any(|r| r.frame.session == id && r.by_recorder)
+                host.frames()
+                    .iter()
+                    .any(|r| r.frame.session == id && r.by_recorder)
             });
             // One more than was told may be in: the kill came between the push and the telling.
             let logged = assert_in_order(&host.frames(), id);
             let told = if pushed == 0 { logged } else { pushed + 1 };
-            assert!((told..=told + 1).contains(&logged), "{told} were told, {logged} logged");
+            assert!(
+                (told..=told + 1).contains(&logged),
+                "{told} were told, {logged} logged"
+            );
         }
     }
     host.stop();

@@ -22,7 +22,10 @@ pub(crate) struct Gateway {
 }
 
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_nanos() as u64
 }
 
 pub(crate) fn session(number: u8) -> SessionId {
@@ -45,12 +48,22 @@ pub(crate) fn open(session: SessionId, subject: &str, model: &str) -> Frame {
         gateway: "node-1".to_owned(),
         ..Open::default()
     });
-    Frame { session, index: 0, at_unix_ns: now(), body }
+    Frame {
+        session,
+        index: 0,
+        at_unix_ns: now(),
+        body,
+    }
 }
 
 pub(crate) fn chunk(session: SessionId, index: u32, bytes: Vec<u8>) -> Frame {
     let body = FrameBody::ResponseChunk(ResponseChunk { bytes });
-    Frame { session, index, at_unix_ns: now(), body }
+    Frame {
+        session,
+        index,
+        at_unix_ns: now(),
+        body,
+    }
 }
 
 pub(crate) fn close(session: SessionId, index: u32) -> Frame {
@@ -64,13 +77,21 @@ pub(crate) fn close(session: SessionId, index: u32) -> Frame {
         timings: Timings::default(),
         controls: vec![],
     });
-    Frame { session, index, at_unix_ns: now(), body }
+    Frame {
+        session,
+        index,
+        at_unix_ns: now(),
+        body,
+    }
 }
 
 /// The content of chunk `index`: a text that says which one it is, of a length that varies.
 pub(crate) fn numbered(index: u32) -> Vec<u8> {
     let mut bytes = format!("{index}:").into_bytes();
-    bytes.resize(bytes.len() + (index as usize * 37) % 900, b'a' + (index % 26) as u8);
+    bytes.resize(
+        bytes.len() + (index as usize * 37) % 900,
+        b'a' + (index % 26) as u8,
+    );
     bytes
 }
 
@@ -79,11 +100,19 @@ pub(crate) fn numbered(index: u32) -> Vec<u8> {
 impl Gateway {
     pub(crate) fn new() -> Self {
         let (producer, fds) = ring::create(RING_BYTES).expect("a ring");
-        Self { producer, fds, stream: None }
+        Self {
+            producer,
+            fds,
+            stream: None,
+        }
     }
 
     pub(crate) fn connect(&mut self, socket: &Path) -> Result<(), LinkError> {
-        let hello = Hello { gateway: "node-1".to_owned(), pid: std::process::id(), rings: 1 };
+        let hello = Hello {
+            gateway: "node-1".to_owned(),
+            pid: std::process::id(),
+            rings: 1,
+        };
         self.stream = Some(link::offer(socket, &hello, &[&self.fds])?);
         Ok(())
     }
@@ -135,7 +164,10 @@ impl Process {
         let mut line = String::new();
         while self.lines.read_line(&mut line).expect("readable") > 0 {
             // Half a line at the very end is a number cut short: it does not count.
-            if let Some(number) = line.strip_prefix("pushed ").and_then(|l| l.strip_suffix('\n')) {
+            if let Some(number) = line
+                .strip_prefix("pushed ")
+                .and_then(|l| l.strip_suffix('\n'))
+            {
                 pushed = number.parse().expect("a number");
             }
             line.clear();
@@ -149,8 +181,10 @@ impl Process {
 #[ignore = "the other process of a test, not one by itself"]
 fn child() {
     let socket = PathBuf::from(std::env::var_os("PENSTOCK_TEST_SOCKET").expect("set"));
-    let session: SessionId =
-        std::env::var("PENSTOCK_TEST_SESSION").expect("set").parse().expect("an id");
+    let session: SessionId = std::env::var("PENSTOCK_TEST_SESSION")
+        .expect("set")
+        .parse()
+        .expect("an id");
     let mut gateway = Gateway::new();
     gateway.connect(&socket).expect("taken over");
     gateway.push(&open(session, "alice", "llama"));

@@ -47,7 +47,11 @@ impl Host {
 
     pub(crate) fn within(parent: &Path, extra: &str) -> Self {
         let dir = tempfile::tempdir_in(parent).expect("a folder");
-        let host = Self { dir, child: None, extra: extra.to_owned() };
+        let host = Self {
+            dir,
+            child: None,
+            extra: extra.to_owned(),
+        };
         let text = format!(
             "socket = {:?}\ndirectory = {:?}\n{}\n",
             host.socket(),
@@ -91,8 +95,17 @@ impl Host {
             .expect("starts");
         self.child = Some(child);
         eventually("the recorder is ready", || {
-            let ended = self.child.as_mut().expect("started").try_wait().expect("known");
-            assert!(ended.is_none(), "the recorder ended: {ended:?}\n{}", self.stderr());
+            let ended = self
+                .child
+                .as_mut()
+                .expect("started")
+                .try_wait()
+                .expect("known");
+            assert!(
+                ended.is_none(),
+                "the recorder ended: {ended:?}\n{}",
+                self.stderr()
+            );
             ready.exists()
         });
     }

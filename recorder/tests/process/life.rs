@@ -40,7 +40,9 @@ fn several_gateways_are_recorded_while_the_log_is_read() {
     while gateways.iter().any(|gateway| !gateway.is_finished()) {
         host.assert_verified();
     }
-    gateways.into_iter().for_each(|gateway| gateway.join().expect("no panic"));
+    gateways
+        .into_iter()
+        .for_each(|gateway| gateway.join().expect("no panic"));
     let live = segment::verify(&host.log_dir()).expect("readable");
     assert_eq!((live.state, live.is_good()), ("live", true));
     host.stop();
@@ -72,7 +74,12 @@ fn an_idle_recorder_rests_and_wakes_for_a_bell() {
     thread::sleep(Duration::from_millis(200));
     let ticks = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(") ")
+            .expect("a name")
+            .1
+            .split(' ')
+            .collect();
         fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system")
     };
     let before = ticks(host.pid());
@@ -93,7 +100,9 @@ fn strangers_and_a_second_recorder_are_refused() {
     let uid = rustix::process::geteuid().as_raw();
     let mut host = Host::new(&format!("allowed_uids = [{}]", uid + 1));
     host.start();
-    let refused = Gateway::new().connect(&host.socket()).expect_err("not on the list");
+    let refused = Gateway::new()
+        .connect(&host.socket())
+        .expect_err("not on the list");
     assert!(matches!(refused, LinkError::Refused(why) if why.contains("allowed_uids")));
     // A second recorder on the same folder.
     let second = Command::new(env!("CARGO_BIN_EXE_penstock-recorder"))
@@ -129,7 +138,9 @@ fn a_hostile_gateway_is_hung_up_on_and_the_others_go_on() {
     honest.push(&open(session(2), "alice", "llama"));
     honest.push(&close(session(2), 1));
     honest.settle();
-    let refused = hostile.connect(&host.socket()).expect_err("the same ring again");
+    let refused = hostile
+        .connect(&host.socket())
+        .expect_err("the same ring again");
     assert!(matches!(refused, LinkError::Refused(_)), "{refused}");
     host.stop();
     host.assert_verified();
@@ -141,7 +152,10 @@ fn a_hostile_gateway_is_hung_up_on_and_the_others_go_on() {
             _ => None,
         })
         .collect();
-    assert!(reasons.iter().any(|reason| reason.contains("is corrupt")), "{reasons:?}");
+    assert!(
+        reasons.iter().any(|reason| reason.contains("is corrupt")),
+        "{reasons:?}"
+    );
 }
 
 #[test]
@@ -155,13 +169,13 @@ fn bytes_that_are_no_frame_become_a_gap() {
     let start = gateway.producer.position();
     gateway.push(&open(session(1), "alice", "llama"));
     let spoiled = gateway.producer.position();
-    gateway.push(&chunk(session(1), 1, numbered(900)));
+    gateway.push(&chunk(session(1), 1, vec![b'x'; 2000]));
     let end = gateway.producer.position();
     gateway.push(&close(session(1), 2));
     // Spoil the second frame in the ring: its archived root, at its very end.
-    let garbage = vec![0xEE; 64];
+    let garbage = vec![0xEE; 600];
     let at = 4096 + end - 8 - garbage.len() as u64;
-    assert!(start < spoiled && at > spoiled + 4096);
+    assert!(start < spoiled && at > spoiled + 4096); // within the payload
     rustix::io::pwrite(gateway.fds.memfd(), &garbage, at).expect("writable");
     gateway.connect(&host.socket()).expect("taken over");
     gateway.settle();
@@ -171,7 +185,9 @@ fn bytes_that_are_no_frame_become_a_gap() {
     assert_eq!(frames.len(), 3, "{frames:?}");
     assert!(matches!(&frames[1].frame.body, FrameBody::Gap(gap) if gap.frames == 1));
     assert!(frames[1].by_recorder && frames[1].frame.session.is_nil());
-    let ids: Vec<u32> = [&frames[0], &frames[2]].map(|recorded| recorded.frame.index).into();
+    let ids: Vec<u32> = [&frames[0], &frames[2]]
+        .map(|recorded| recorded.frame.index)
+        .into();
     assert_eq!(ids, [0, 2]);
 }
 
@@ -191,7 +207,11 @@ fn memory_file_systems_are_written_through_the_page_cache() {
     host.kill();
     host.start();
     host.stop();
-    assert!(host.stderr().contains("refuses O_DIRECT"), "{}", host.stderr());
+    assert!(
+        host.stderr().contains("refuses O_DIRECT"),
+        "{}",
+        host.stderr()
+    );
     assert_eq!(host.frames().len(), 2);
     host.assert_verified();
 }
@@ -211,7 +231,10 @@ fn a_restart_on_an_altered_log_goes_on_and_keeps_the_evidence() {
     host.stop();
     let first = host.log_dir().join(segment::file_name(1));
     let mut bytes = fs::read(&first).expect("readable");
-    let at = bytes.windows(5).position(|window| window == b"alice").expect("the subject");
+    let at = bytes
+        .windows(5)
+        .position(|window| window == b"alice")
+        .expect("the subject");
     bytes[at] = b'A';
     fs::write(&first, &bytes).expect("written");
     host.start();
@@ -219,12 +242,18 @@ fn a_restart_on_an_altered_log_goes_on_and_keeps_the_evidence() {
     gateway.push(&open(session(2), "bob", "llama"));
     gateway.settle();
     host.stop();
-    assert_eq!(fs::read(&first).expect("readable"), bytes, "evidence is kept");
+    assert_eq!(
+        fs::read(&first).expect("readable"),
+        bytes,
+        "evidence is kept"
+    );
     let report = segment::verify(&host.log_dir()).expect("readable");
     let problem = report.problems.first().expect("found");
     assert_eq!(problem.trouble, segment::Trouble::Altered);
     let range = problem.offset.expect("a place")..problem.end.expect("a place");
     assert!(range.contains(&(at as u64)), "{at} in {range:?}");
     assert_eq!(report.problems.len(), 1, "{report:?}");
-    eventually("the second session is there", || host.log_dir().join(segment::file_name(2)).exists());
+    eventually("the second session is there", || {
+        host.log_dir().join(segment::file_name(2)).exists()
+    });
 }
