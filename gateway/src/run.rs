@@ -155,6 +155,7 @@ fn start(config: Config) -> Result<(), String> {
     for reason in &plan.reasons {
         tracing::info!("{reason}");
     }
+    raise_file_limit(&config, plan.serve.len());
     let node = Arc::new(make_node(&config, policy)?);
     let identity = IdentityShared::new(
         config.issuers.clone(),
@@ -222,6 +223,28 @@ fn start(config: Config) -> Result<(), String> {
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Raises the limit on open files as far as it goes: a call takes two, and the usual limit of 1024
+/// is a leftover from `select`.
+fn raise_file_limit(config: &Config, cores: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit on open files cannot be raised: {error}");
+    }
+    let wanted = (config.limits.connections_per_core * cores * 2) as u64;
+    if let Some(current) = getrlimit(Resource::Nofile).current.filter(|have| *have < wanted) {
+        tracing::warn!(
+            "{current} files may be open; `connections_per_core` = {} on {cores} cores may need \
+             {wanted}. Raise LimitNOFILE, or lower the bound",
+            config.limits.connections_per_core
+        );
+    }
 }
 
 /// One tap per core, and the rings to hand over.
