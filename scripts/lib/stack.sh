@@ -223,6 +223,9 @@ stack_write_env() {
     )
 }
 
+# A process that ended, and that nobody has asked for its exit code yet, is not alive.
+stack_alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; }
+
 # Ends processes by id, the gateway first so that its last records reach the recorder.
 stack_stop() {
     local index pid tries
@@ -230,8 +233,8 @@ stack_stop() {
         pid="${STACK_PIDS[index]}"
         kill -TERM "$pid" 2>/dev/null || continue
         tries=$((STACK_STOP_S * 20))
-        while kill -0 "$pid" 2>/dev/null && ((tries-- > 0)); do sleep 0.05; done
-        if kill -KILL "$pid" 2>/dev/null; then note "${STACK_NAMES[index]} had to be killed"; fi
+        while stack_alive "$pid" && ((tries-- > 0)); do sleep 0.05; done
+        if stack_alive "$pid" && kill -KILL "$pid" 2>/dev/null; then note "${STACK_NAMES[index]} had to be killed"; fi
         wait "$pid" 2>/dev/null || true
     done
     STACK_PIDS=() STACK_NAMES=()
