@@ -110,17 +110,24 @@ fn gateways_are_killed_under_load() {
         // Two at once, one of them killed a little later.
         let ids = [session(10 + 2 * round), session(11 + 2 * round)];
         let gateways = ids.map(|id| (id, Process::start(&host.socket(), id)));
-        for (id, gateway) in gateways {
-            std::thread::sleep(Duration::from_millis(30 + random.below(200)));
-            let pushed = gateway.kill();
+        gateways
+            .iter()
+            .for_each(|(_, gateway)| gateway.await_start());
+        let killed = gateways.map(|(id, gateway)| {
+            std::thread::sleep(Duration::from_millis(random.below(150)));
+            (id, gateway.kill())
+        });
+        for (id, pushed) in killed {
+            let mut frames = Vec::new();
             eventually("the session is marked as abandoned", || {
-                host.frames()
+                frames = host.frames();
+                frames
                     .iter()
                     .any(|r| r.frame.session == id && r.by_recorder)
             });
             // One more than was told may be in: the kill came between the push and the telling.
-            let logged = assert_in_order(&host.frames(), id);
-            let told = if pushed == 0 { logged } else { pushed + 1 };
+            let logged = assert_in_order(&frames, id);
+            let told = pushed + 1; // the opening is not told of
             assert!(
                 (told..=told + 1).contains(&logged),
                 "{told} were told, {logged} logged"
@@ -143,7 +150,8 @@ fn both_are_killed_and_the_log_goes_on() {
         host.start();
         let id = session(50 + round);
         let gateway = Process::start(&host.socket(), id);
-        std::thread::sleep(Duration::from_millis(60 + random.below(150)));
+        gateway.await_start();
+        std::thread::sleep(Duration::from_millis(random.below(200)));
         // With both gone the ring is gone: what is in the log must still be whole and in order.
         host.kill();
         gateway.kill();

@@ -4,7 +4,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use penstock_recorder::frame::{
@@ -13,7 +16,11 @@ use penstock_recorder::frame::{
 use penstock_recorder::link::{self, Hello, LinkError};
 use penstock_recorder::ring::{self, Producer, PushError, RingFds};
 
+use super::host::{PATIENCE, eventually};
+
 pub(crate) const RING_BYTES: usize = 512 << 10;
+/// Frames that the gateway of its own pushes without a pause.
+const BURST: u32 = 32;
 
 pub(crate) struct Gateway {
     pub(crate) producer: Producer,
@@ -119,7 +126,7 @@ impl Gateway {
 
     /// Pushes, waiting for room.
     pub(crate) fn push(&mut self, frame: &Frame) {
-        let until = Instant::now() + super::host::PATIENCE;
+        let until = Instant::now() + PATIENCE;
         while let Err(error) = self.producer.push(frame) {
             assert_eq!(error, PushError::Full);
             assert!(Instant::now() < until, "the ring stays full");
@@ -129,19 +136,21 @@ impl Gateway {
 
     /// Waits until everything pushed is on disk.
     pub(crate) fn settle(&self) {
-        super::host::eventually("the ring is written", || self.producer.used() == 0);
+        eventually("the ring is written", || self.producer.used() == 0);
     }
 }
 
 /// A gateway process of its own: this test program, asked for [`child`] alone.
 pub(crate) struct Process {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    told: Arc<AtomicU32>,
+    listener: JoinHandle<()>,
 }
 
 // === impl Process ===
 
 impl Process {
+    /// Starts it; it pushes as fast as it can.
     pub(crate) fn start(socket: &Path, session: SessionId) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("ourselves"))
             .args(["--exact", "gateway::child", "--ignored", "--nocapture"])
@@ -149,30 +158,48 @@ impl Process {
             .env("PENSTOCK_TEST_SESSION", session.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, lines }
+        let told = Arc::new(AtomicU32::new(0));
+        let tell = Arc::clone(&told);
+        // Somebody must listen all the time, or a full pipe would hold it up.
+        let listener = std::thread::spawn(move || listen(lines, &tell));
+        Self {
+            child,
+            told,
+            listener,
+        }
     }
 
-    /// Kills it, and gives the count of frames that it told of having pushed: at least so many are
-    /// in the ring.
+    /// Waits until it has pushed something.
+    pub(crate) fn await_start(&self) {
+        eventually("the gateway pushes", || {
+            self.told.load(Ordering::Relaxed) > 0
+        });
+    }
+
+    /// Kills it, and gives the number of the last frame that it told of having pushed.
     pub(crate) fn kill(mut self) -> u32 {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");
-        let mut pushed = 0;
-        let mut line = String::new();
-        while self.lines.read_line(&mut line).expect("readable") > 0 {
-            // Half a line at the very end is a number cut short: it does not count.
-            if let Some(number) = line
-                .strip_prefix("pushed ")
-                .and_then(|l| l.strip_suffix('\n'))
-            {
-                pushed = number.parse().expect("a number");
-            }
-            line.clear();
+        self.listener.join().expect("no panic");
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
+fn listen(mut lines: BufReader<ChildStdout>, told: &AtomicU32) {
+    let mut line = String::new();
+    while lines.read_line(&mut line).expect("readable") > 0 {
+        // Half a line at the very end is a number cut short: it does not count.
+        if let Some(number) = line
+            .strip_prefix("pushed ")
+            .and_then(|l| l.strip_suffix('\n'))
+        {
+            told.store(number.parse().expect("a number"), Ordering::Relaxed);
         }
-        pushed
+        line.clear();
     }
 }
 
@@ -194,5 +221,9 @@ fn child() {
         gateway.push(&chunk(session, index, numbered(index)));
         let _ = out.write_all(format!("pushed {index}\n").as_bytes());
         let _ = out.flush();
+        // In bursts: the log must stay small enough to be read again and again.
+        if index % BURST == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
