@@ -53,8 +53,8 @@ pub struct Frame {
 
 /// What happened.
 ///
-/// The large kinds are archived out of line: the archive of an enum is as large as its largest kind,
-/// and most frames are small pieces of a stream.
+/// The large kinds are archived out of line: the archive of an enum is as large as its largest
+/// kind, and most frames are small pieces of a stream.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // one lives at a time, on a stack; boxing would allocate
 pub enum FrameBody {

@@ -3,8 +3,8 @@
 //! What it promises:
 //! 1. A frame that [`Producer::push`] accepted is seen by the consumer exactly once, in order,
 //!    whole; also by a consumer that takes over the same memory after the first one died.
-//! 2. The producer makes no system call while the consumer is awake. It rings the [`Bell`] only
-//!    when the consumer said that it sleeps.
+//! 2. The producer makes no system call while the consumer is awake. It rings the bell (an eventfd)
+//!    only when the consumer said that it sleeps.
 //! 3. Neither side believes the other. The consumer checks every cursor and length, and copies a
 //!    frame out before it is validated, so that the producer cannot change what was validated. The
 //!    producer ignores a head that makes no sense: it then sees a full ring, never a wrong write.

@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-/// The frames that a gateway pushed for a session, checked to be whole and in order; gives how many.
+/// Checks the frames that a gateway pushed for a session to be whole and in order; gives how many.
 fn assert_in_order(frames: &[Recorded], session: SessionId) -> u32 {
     let mut next = 0;
     let ours = frames
