@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ledger::Recorded;
 use super::script::{self, Answer, Escape, Profile, Split};
+use super::transformers;
 
 /// What is said when nothing else was scripted.
 const DEFAULT_TEXT: &str = "Hello from the double: it says the same to everyone.";
@@ -28,6 +29,8 @@ pub(super) enum Api {
 pub(super) struct Ask {
     pub(super) api: Api,
     pub(super) serial: u64,
+    /// Who asked calls the request so, or else the double.
+    pub(super) request_id: String,
     pub(super) body: Value,
     pub(super) model: String,
     pub(super) prompt: String,
@@ -78,6 +81,7 @@ impl Ask {
         Ok(Self {
             api,
             serial: request.serial,
+            request_id: transformers::request_id(request),
             body,
             model,
             prompt,
@@ -101,13 +105,16 @@ impl Ask {
     pub(super) fn named(&self) -> String {
         match &self.answer.model {
             Some(name) => name.clone(),
-            None if self.transformers() => format!("{}@main", self.model),
+            None if self.transformers() => transformers::named(&self.model),
             None if self.model.is_empty() => "double".into(),
             None => self.model.clone(),
         }
     }
 
     pub(super) fn choices(&self) -> usize {
+        if self.transformers() {
+            return 1; // whatever `n` says
+        }
         let asked = self.body["n"]
             .as_u64()
             .and_then(|n| usize::try_from(n).ok());
@@ -163,13 +170,6 @@ impl Ask {
         out
     }
 
-    /// Removes what a profile leaves out instead of sending null.
-    pub(super) fn prune(&self, value: &mut Value) {
-        if self.transformers() {
-            prune(value);
-        }
-    }
-
     pub(super) fn prompt_tokens(&self) -> usize {
         self.prompt.split_whitespace().count().max(1)
     }
@@ -196,17 +196,6 @@ fn collect(value: &Value, out: &mut String, depth: usize) {
                 .iter()
                 .filter(|(name, _)| !NO_TEXTS.contains(&name.as_str()));
             texts.for_each(|(_, item)| collect(item, out, depth + 1));
-        }
-        _ => {}
-    }
-}
-
-fn prune(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(prune),
-        Value::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(prune);
         }
         _ => {}
     }

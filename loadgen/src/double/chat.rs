@@ -4,12 +4,16 @@ use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::plan::{Body, Piece, data};
+use super::transformers;
 
 /// When everything was created: answers are the same in every run.
 pub(super) const CREATED: u64 = 1_735_689_600;
 
 /// `POST /v1/chat/completions`.
 pub(super) fn chat(ask: &Ask) -> Body {
+    if ask.transformers() {
+        return transformers::chat(ask);
+    }
     if ask.stream() {
         return Body::Stream(chat_stream(ask));
     }
@@ -41,7 +45,6 @@ pub(super) fn chat(ask: &Ask) -> Body {
     if ask.answer.usage != Some(false) {
         body["usage"] = usage(ask);
     }
-    ask.prune(&mut body);
     Body::Whole(ask.json(&body).into_bytes())
 }
 
@@ -138,6 +141,9 @@ fn logprobs(ask: &Ask, parts: &[String]) -> Value {
 
 /// `POST /v1/completions`.
 pub(super) fn completions(ask: &Ask) -> Body {
+    if ask.transformers() {
+        return transformers::completions(ask);
+    }
     let texts: Vec<String> = (0..ask.choices()).map(|index| ask.text(index)).collect();
     if !ask.stream() {
         let choices = texts.iter().enumerate().map(|(index, text)| {
@@ -150,7 +156,6 @@ pub(super) fn completions(ask: &Ask) -> Body {
         if ask.answer.usage != Some(false) {
             body["usage"] = usage(ask);
         }
-        ask.prune(&mut body);
         return Body::Whole(ask.json(&body).into_bytes());
     }
     let mut pieces = Vec::new();
@@ -218,29 +223,20 @@ fn envelope(ask: &Ask, prefix: &str, object: &str, choices: Value) -> Value {
 
 fn event(ask: &Ask, prefix: &str, object: &str, choices: Value, delta: bool) -> Piece {
     let mut value = envelope(ask, prefix, object, choices);
-    if !ask.transformers() && wants_usage(ask) {
+    if wants_usage(ask) {
         value["usage"] = Value::Null;
     }
-    ask.prune(&mut value);
     data(&ask.json(&value), delta)
 }
 
-/// Usage, then `[DONE]`; the profile puts usage into the finish chunk and sends no `[DONE]`.
+/// Usage, then `[DONE]`.
 fn close_stream(ask: &Ask, prefix: &str, object: &str, pieces: &mut Vec<Piece>) {
-    if ask.transformers() && ask.answer.usage != Some(false) {
-        if let Some(last) = pieces.pop() {
-            let text = String::from_utf8_lossy(&last.bytes).into_owned();
-            let json = text.trim_start_matches("data: ").trim_end();
-            let mut value: Value = serde_json::from_str(json).expect("we wrote this event");
-            value["usage"] = usage(ask);
-            pieces.push(data(&ask.json(&value), false));
-        }
-    } else if wants_usage(ask) {
+    if wants_usage(ask) {
         let mut value = envelope(ask, prefix, object, json!([]));
         value["usage"] = usage(ask);
         pieces.push(data(&ask.json(&value), false));
     }
-    if ask.answer.done.unwrap_or(!ask.transformers()) {
+    if ask.answer.done.unwrap_or(true) {
         pieces.push(data("[DONE]", false));
     }
 }

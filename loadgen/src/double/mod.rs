@@ -16,6 +16,8 @@ mod ask;
 mod bench;
 mod chat;
 mod conn;
+mod detail;
+mod head;
 mod ledger;
 mod messages;
 mod plan;
@@ -23,6 +25,7 @@ mod responses;
 mod routes;
 mod script;
 mod send;
+mod transformers;
 
 use std::cell::RefCell;
 use std::io;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{Api, Ask};
+use super::detail;
 use super::script::{Answer, Close, Framing, Profile, Truncate};
 
 /// Room that tests may ask a delay to take, at most.
@@ -27,6 +28,8 @@ pub(super) struct Reply {
     pub(super) fields: Vec<(String, String)>,
     pub(super) body: Body,
     pub(super) delivery: Delivery,
+    /// The head is written as uvicorn writes it.
+    pub(super) uvicorn: bool,
 }
 
 /// The body before framing and encoding.
@@ -74,6 +77,7 @@ impl Reply {
             fields: Vec::new(),
             body: Body::Whole(body),
             delivery: Delivery::default(),
+            uvicorn: false,
         }
     }
 }
@@ -127,20 +131,23 @@ pub(super) fn generate(ask: &Ask, make: impl FnOnce(&Ask) -> Body) -> Plan {
         return Plan::Raw(raw.clone().into_bytes());
     }
     let status = answer.status.unwrap_or(200);
-    let mut content_type = "application/json";
+    let mut content_type = "application/json".to_owned();
     let body = if let Some(body) = &answer.body {
         Body::Whole(body.clone().into_bytes())
     } else if let Some(events) = &answer.events {
-        content_type = "text/event-stream; charset=utf-8";
+        content_type = "text/event-stream; charset=utf-8".into();
         let pieces = events.iter().map(|event| Piece {
             bytes: event.clone().into(),
             delta: true,
         });
         Body::Stream(pieces.collect())
+    } else if status >= 400 && ask.transformers() {
+        let reply = detail::scripted_error(ask, status);
+        content_type = reply.content_type;
+        reply.body
     } else if status >= 400 {
         let message = answer.message.as_deref().unwrap_or("as the script says");
-        let profile = answer.profile.unwrap_or_default();
-        Body::Whole(error_body(ask.api, profile, status, message).into_bytes())
+        Body::Whole(error_body(ask.api, Profile::Openai, status, message).into_bytes())
     } else {
         make(ask)
     };
@@ -150,7 +157,7 @@ pub(super) fn generate(ask: &Ask, make: impl FnOnce(&Ask) -> Body) -> Plan {
         body
     };
     if matches!(body, Body::Stream(_)) {
-        content_type = "text/event-stream; charset=utf-8";
+        content_type = "text/event-stream; charset=utf-8".into();
     }
     let mut delivery = Delivery::of(answer);
     if matches!(body, Body::Whole(_)) {
@@ -164,13 +171,11 @@ pub(super) fn generate(ask: &Ask, make: impl FnOnce(&Ask) -> Body) -> Plan {
     });
     Plan::Reply(Box::new(Reply {
         status,
-        content_type: answer
-            .content_type
-            .clone()
-            .unwrap_or_else(|| content_type.into()),
+        content_type: answer.content_type.clone().unwrap_or(content_type),
         fields: fields.collect(),
         body,
         delivery,
+        uvicorn: false,
     }))
 }
 

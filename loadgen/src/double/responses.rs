@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::chat::CREATED;
 use super::plan::{Body, Piece, named};
+use super::transformers;
 
 /// `POST /v1/responses`.
 pub(super) fn responses(ask: &Ask) -> Body {
+    if ask.transformers() {
+        return transformers::responses(ask);
+    }
     if ask.stream() {
         return Body::Stream(stream(ask));
     }
@@ -81,7 +85,6 @@ fn object(ask: &Ask, status: &str, output: Vec<Value>) -> Value {
             "total_tokens": input + output,
         });
     }
-    ask.prune(&mut object);
     object
 }
 

@@ -9,7 +9,7 @@ use super::ask::{Api, Ask};
 use super::ledger::Recorded;
 use super::plan::{Body, Plan, Reply, error_body, generate};
 use super::script::Profile;
-use super::{chat, messages, responses};
+use super::{chat, detail, messages, responses, transformers};
 
 /// Dimensions of an embedding.
 const DIMENSIONS: usize = 8;
@@ -17,8 +17,8 @@ const DIMENSIONS: usize = 8;
 const INPUTS_MAX: usize = 2048;
 
 /// Routes that an operator uses, never a user of a model. All of them succeed, so that only the
-/// counters tell whether a gateway let a call through.
-const MANAGEMENT: [&str; 32] = [
+/// counters tell whether a gateway let a call through; `transformers serve` has three of them.
+const MANAGEMENT: [&str; 34] = [
     "/health",
     "/ping",
     "/load",
@@ -51,62 +51,94 @@ const MANAGEMENT: [&str; 32] = [
     "/stop_profile",
     "/invocations",
     "/abort_requests",
+    "/load_model",
+    "/reset",
 ];
 
 /// What to answer to `request`.
 pub(super) fn plan(shared: &Shared, request: &Recorded) -> Plan {
+    let (mut plan, profile) = planned(shared, request);
+    if profile == Profile::Transformers {
+        transformers::dress(&mut plan, &transformers::request_id(request));
+    }
+    plan
+}
+
+/// The plan, and whose habits it follows: a request may want others than the double has.
+fn planned(shared: &Shared, request: &Recorded) -> (Plan, Profile) {
+    let profile = shared.profile();
+    let reply = |reply: Reply| (Plan::Reply(Box::new(reply)), profile);
     let path = request.path();
     let api = Api::of(path);
-    let profile = shared.profile();
+    let theirs = profile == Profile::Transformers;
     if let Some(credential) = &shared.credential {
         let bearer = request
             .field("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));
         if bearer.or(request.field("x-api-key")) != Some(credential) {
             shared.ledger.count(&shared.ledger.unauthorized);
-            return refuse(api, profile, 401, "the double wants another credential");
+            return (
+                refuse(api, profile, 401, "the double wants another credential"),
+                profile,
+            );
         }
     }
     if MANAGEMENT.contains(&path) {
         shared.ledger.count(&shared.ledger.management);
-        return Plan::Reply(Box::new(management(path)));
+        return reply(if theirs {
+            detail::management(request)
+        } else {
+            management(path)
+        });
     }
     let make: fn(&Ask) -> Body = match (request.method.as_str(), path) {
         ("GET" | "HEAD", "/v1/models") => {
-            return Plan::Reply(Box::new(models(shared, request)));
+            return reply(models(shared, request));
         }
-        ("GET" | "HEAD", _) if path.starts_with("/v1/models/") => {
+        ("GET" | "HEAD", _) if path.starts_with("/v1/models/") && !theirs => {
             let model = json!({ "id": &path["/v1/models/".len()..], "object": "model",
                 "created": chat::CREATED, "owned_by": "double" });
-            return Plan::Reply(Box::new(Reply::json(200, &model)));
+            return reply(Reply::json(200, &model));
         }
         ("POST", "/v1/chat/completions") => chat::chat,
         ("POST", "/v1/completions") => chat::completions,
         ("POST", "/v1/responses") => responses::responses,
+        (_, "/v1/embeddings" | "/v1/messages" | "/v1/messages/count_tokens") if theirs => {
+            return reply(not_found());
+        }
         ("POST", "/v1/embeddings") => embeddings,
         ("POST", "/v1/messages") => messages::messages,
         ("POST", "/v1/messages/count_tokens") => messages::count_tokens,
         (_, "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings")
         | (_, "/v1/messages" | "/v1/messages/count_tokens" | "/v1/models") => {
-            return Plan::Reply(Box::new(Reply::json(
-                405,
-                &json!({
-                    "detail": "Method Not Allowed",
-                }),
-            )));
+            let allowed = if path == "/v1/models" { "GET" } else { "POST" };
+            return reply(detail::not_allowed(allowed));
         }
-        _ => {
-            return Plan::Reply(Box::new(Reply::json(
-                404,
-                &json!({ "detail": "Not Found" }),
-            )));
-        }
+        _ => return reply(not_found()),
     };
+    if theirs && let Err(error) = serde_json::from_slice::<Value>(&request.body) {
+        return reply(detail::not_json(&request.body, &error));
+    }
     let chosen = |model: &str| shared.fields(path, model, &request.body);
     match Ask::read(api, request, chosen) {
-        Ok(ask) => generate(&ask, make),
-        Err(why) => refuse(api, profile, 400, &why),
+        Ok(ask) => {
+            let profile = ask.answer.profile.unwrap_or_default();
+            let refusal = match profile {
+                Profile::Transformers => detail::refusal(&ask),
+                Profile::Openai => None,
+            };
+            let plan = match refusal {
+                Some(reply) => Plan::Reply(Box::new(reply)),
+                None => generate(&ask, make),
+            };
+            (plan, profile)
+        }
+        Err(why) => (refuse(api, profile, 400, &why), profile),
     }
+}
+
+fn not_found() -> Reply {
+    Reply::json(404, &json!({ "detail": "Not Found" }))
 }
 
 fn refuse(api: Api, profile: Profile, status: u16, message: &str) -> Plan {

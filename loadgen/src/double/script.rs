@@ -92,7 +92,8 @@ pub enum Profile {
     #[default]
     Openai,
     /// `transformers serve`: no `[DONE]`, usage beside the finish reason, absent fields instead
-    /// of null ones, the model name changed, errors as `{"detail"}`, responses always streamed.
+    /// of null ones, the model name changed, errors as `{"detail"}` that quote the caller,
+    /// responses streamed unless declined. Held to captures of the real server.
     Transformers,
 }
 

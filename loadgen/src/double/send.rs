@@ -1,6 +1,5 @@
 //! Sends a reply as its delivery says, and notices when the client goes away.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use tokio::time::sleep;
 
+use super::head::Head;
 use super::plan::{Body, Delivery, Piece, Reply};
 use super::script::{Close, Framing, Truncate};
 use crate::http::Socket;
@@ -74,6 +74,7 @@ impl Sender<'_> {
             fields,
             body,
             delivery,
+            uvicorn,
         } = reply;
         let coder = Coder::of(delivery.encoding.as_deref());
         let usual = match body {
@@ -81,11 +82,18 @@ impl Sender<'_> {
             Body::Whole(_) => Framing::Length,
         };
         let framing = delivery.framing.unwrap_or(usual);
-        let mut head = head(status, &content_type, &fields);
-        if let Some(encoding) = &delivery.encoding {
-            let _ = write!(head, "content-encoding: {encoding}\r\n"); // writes to a String
-        }
-        let bodyless = status == 204 || status == 304;
+        let ends = framing == Framing::Close || delivery.close == Some(Close::After);
+        let mut head = Head {
+            status,
+            content_type: &content_type,
+            fields: &fields,
+            encoding: delivery.encoding.as_deref(),
+            framing,
+            length: 0,
+            closes: ends || !self.keep_alive,
+            uvicorn,
+        };
+        let bodyless = head.bodyless();
         match body {
             Body::Whole(bytes) => {
                 let bytes = coder.whole(bytes);
@@ -93,44 +101,20 @@ impl Sender<'_> {
                 for index in 1..delivery.deltas {
                     self.wait(delivery.pause(index)).await?;
                 }
-                self.finish_head(&mut head, framing, bytes.len(), bodyless, &delivery);
-                self.send_whole(head, &bytes, framing, bodyless, &delivery)
+                head.length = bytes.len();
+                self.send_whole(head.write(), &bytes, framing, bodyless, &delivery)
                     .await?;
             }
             Body::Stream(pieces) => {
                 let pieces = coder.pieces(pieces);
-                let length = pieces.iter().map(|piece| piece.bytes.len()).sum();
-                self.finish_head(&mut head, framing, length, bodyless, &delivery);
-                self.put(head.as_bytes(), &delivery).await?;
+                head.length = pieces.iter().map(|piece| piece.bytes.len()).sum();
+                self.put(head.write().as_bytes(), &delivery).await?;
                 if !self.head_only && !bodyless {
                     self.send_stream(&pieces, framing, &delivery).await?;
                 }
             }
         }
         Ok(framing == Framing::Close)
-    }
-
-    fn finish_head(
-        &self,
-        head: &mut String,
-        framing: Framing,
-        length: usize,
-        bodyless: bool,
-        delivery: &Delivery,
-    ) {
-        match framing {
-            _ if bodyless => {}
-            Framing::Length => {
-                let _ = write!(head, "content-length: {length}\r\n"); // writes to a String
-            }
-            Framing::Chunked => head.push_str("transfer-encoding: chunked\r\n"),
-            Framing::Close => {}
-        }
-        let closes = framing == Framing::Close || delivery.close == Some(Close::After);
-        if closes || !self.keep_alive {
-            head.push_str("connection: close\r\n");
-        }
-        head.push_str("\r\n");
     }
 
     async fn send_whole(
@@ -372,35 +356,4 @@ fn step<E: io::Write>(
     let done = done.and_then(|()| if last { finish(encoder) } else { Ok(()) });
     done.expect("writing to memory does not fail");
     std::mem::take(output(encoder))
-}
-
-fn head(status: u16, content_type: &str, fields: &[(String, String)]) -> String {
-    let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
-    head.push_str("server: penstock-double\r\n");
-    if !content_type.is_empty() {
-        let _ = write!(head, "content-type: {content_type}\r\n"); // writes to a String
-    }
-    for (name, value) in fields {
-        let _ = write!(head, "{name}: {value}\r\n"); // writes to a String
-    }
-    head
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        _ => "Status",
-    }
 }

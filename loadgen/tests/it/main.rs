@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 mod apis;
+mod captures;
 mod commands;
 mod generator;
 mod misbehaviour;
