@@ -89,7 +89,15 @@ pub(crate) fn load_policy(config: &Config) -> Result<PolicySet, String> {
         return Ok(PolicySet::allow_all());
     };
     let pseudonym_key = pseudonym_key(config.policy.pseudonym_key_file.as_deref())?;
-    PolicySet::load(&PolicySources { dir, pseudonym_key })
+    let withheld: Vec<String> = load_credential(config)?
+        .and_then(|credential| credential.withheld().map(str::to_owned))
+        .into_iter()
+        .collect();
+    PolicySet::load(&PolicySources {
+        dir,
+        pseudonym_key,
+        withheld: &withheld,
+    })
         .map_err(|errors| lines(errors.iter().map(ToString::to_string)))
 }
 
@@ -119,13 +127,20 @@ pub(crate) fn warnings(config: &Config, policy: &PolicySet) -> Vec<String> {
     warnings
 }
 
+fn load_credential(config: &Config) -> Result<Option<Credential>, String> {
+    let load = |path| Credential::load(path).map_err(|error| error.to_string());
+    config
+        .upstream
+        .credential_file
+        .as_deref()
+        .map(load)
+        .transpose()
+}
+
 /// The parts that `run` and `check` both make.
 pub(crate) fn make_node(config: &Config, policy: PolicySet) -> Result<Node, String> {
     let profiles = Profiles::from_names(&config.upstream.profiles).map_err(|e| e.to_string())?;
-    let credential = match &config.upstream.credential_file {
-        Some(path) => Some(Credential::load(path).map_err(|error| error.to_string())?),
-        None => None,
-    };
+    let credential = load_credential(config)?;
     Ok(Node {
         name: node_name(),
         limits: config.limits.clone(),

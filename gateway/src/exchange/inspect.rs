@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use penstock_policies::{
-    Action, DecodeBounds, Direction, PolicySet, RequestVerdict, Route, Scope, decode_content,
+    Action, DecodeBounds, Direction, FINDINGS_MAX, PolicySet, RequestVerdict, Route, Scope,
+    decode_content,
 };
 use penstock_recorder::frame::Outcome;
 
@@ -91,7 +92,9 @@ impl Admitted {
                 .inspect_request(&self.scope, &self.route, &body, &mut scratch)
         };
         let verdict = inspected.map_err(|error| refused(Answer::from(error)))?;
-        self.call.model.clone_from(&verdict.model);
+        if !stops_its_model(&verdict) {
+            self.call.model.clone_from(&verdict.model);
+        }
         if self.route.names_model {
             let model = verdict.model.as_deref().unwrap_or_default();
             self.scope
@@ -210,4 +213,17 @@ impl Admitted {
             body: Some(body),
         })
     }
+}
+
+/// Whether a guard that stops the request may have found its match in the model's name: then that
+/// name is not written down, because it may be the secret itself.
+fn stops_its_model(verdict: &RequestVerdict) -> bool {
+    let stops = verdict.action >= Action::Hold;
+    let listed = verdict.findings.len() < FINDINGS_MAX;
+    stops
+        && (!listed
+            || verdict
+                .findings
+                .iter()
+                .any(|finding| finding.location == "model"))
 }

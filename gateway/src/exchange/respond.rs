@@ -18,6 +18,12 @@ use crate::http1::{
 };
 use crate::tap::Moment;
 
+/// A head that does not say which body follows it.
+const AMBIGUOUS: ResponseFault = ResponseFault {
+    code: "body_ambiguous",
+    message: "The upstream declared its body's type or encoding more than once.",
+};
+
 /// How the body reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyPlan {
@@ -105,6 +111,19 @@ impl Forwarded {
     ) -> Result<Answering, Answer> {
         let now = unix_ns();
         self.call.record.moment(Moment::FirstByte, now);
+        // Said twice, they would be read one way here and perhaps the other way by the client.
+        let twice = |name| head.fields.count(name) > 1;
+        if twice("content-type") || twice("content-encoding") {
+            return Err(self.upstream_malformed(&AMBIGUOUS));
+        }
+        if head.status == 401 {
+            return Err(self.upstream_failed(Answer::new(
+                502,
+                "upstream_unauthorized",
+                "The model's server refused the gateway's own credential. Nothing is wrong with \
+                 yours: tell the operator of this gateway.",
+            )));
+        }
         let content_type = head.fields.text("content-type");
         let made = self
             .policy
@@ -195,7 +214,18 @@ impl Answering {
                 .response_head(&call.core.tap, unix_ns(), status, media, status);
         }
         let mut writer = ResponseWriter::new(out, self.head.status);
-        writer.copy(&self.head.fields, heads::passes_to_client);
+        let fields = &self.head.fields;
+        let credential = call.core.node.credential.as_ref();
+        let secret = credential.and_then(|credential| credential.withheld());
+        let repeats = |name: &str| {
+            secret.is_some_and(|secret| {
+                let holds = |value| memchr::memmem::find(value, secret.as_bytes()).is_some();
+                fields.values(name).any(holds)
+            })
+        };
+        writer.copy(fields, |name| {
+            heads::passes_to_client(name) && !repeats(name)
+        });
         // A session id is hexadecimal digits and hyphens.
         let written = writer.field("x-request-id", call.id.as_bytes());
         debug_assert!(written.is_ok());

@@ -7,7 +7,10 @@ use std::path::Path;
 use crate::config::ConfigError;
 
 /// Longest credential: past it the file is surely not a credential.
-const BYTES_MAX: usize = 8 * 1024;
+const BYTES_MAX: usize = 4 * 1024;
+/// Shorter ones are kept out of answers only as far as nobody sends them there: masking "key" in
+/// every answer would help nobody.
+const WITHHELD_BYTES_MIN: usize = 8;
 
 /// The value of the upstream's `Authorization` field.
 #[derive(Clone)]
@@ -24,7 +27,7 @@ impl Credential {
         if secret.is_empty() || secret.len() > BYTES_MAX {
             return Err(ConfigError::plain(
                 path,
-                "must hold one credential, up to 8 KiB",
+                "must hold one credential, up to 4 KiB",
             ));
         }
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -34,6 +37,13 @@ impl Credential {
             ));
         }
         Ok(Self(format!("Bearer {secret}")))
+    }
+
+    /// The secret, where it is long enough to be looked for in answers.
+    pub fn withheld(&self) -> Option<&str> {
+        self.0
+            .strip_prefix("Bearer ")
+            .filter(|secret| secret.len() >= WITHHELD_BYTES_MIN)
     }
 
     /// The field's value. For the upstream's request head only.

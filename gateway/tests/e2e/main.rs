@@ -2,7 +2,19 @@
 //! and what the record says.
 
 mod stack;
+mod witness;
 
+mod bodies;
+mod bounds;
 mod calls;
+mod credential;
 mod codec;
+mod faults;
+mod identity;
+mod listeners;
 mod messages;
+mod upstream;
+mod guards;
+mod permissions;
+mod streams;
+mod recording;

@@ -18,6 +18,7 @@ fn fixture() -> &'static Fixture {
     FIXTURE.get_or_init(|| {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
         let policies = PolicySet::load(&PolicySources {
+            withheld: &[],
             dir: &dir,
             pseudonym_key: [7; 32],
         })

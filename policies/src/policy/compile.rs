@@ -14,7 +14,8 @@ use super::scope::Grant;
 use super::{Guard, GuardSummary, PolicySet, PolicySources, Summary};
 use crate::mask::MaskKey;
 use crate::rule::{Pack, shipped};
-use crate::scan::Scanner;
+use crate::scan::{RuleIndex, Scanner};
+use crate::verdict::Action;
 
 /// Largest policy or pack file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -47,10 +48,11 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         index: <_>::default(),
     };
     let mut warnings = Vec::new();
-    let (grants, guards) = resolve(&files, &mut names, &mut errors, &mut warnings);
+    let (grants, mut guards) = resolve(&files, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);
     }
+    guards.extend(withhold(sources.withheld, &mut names));
     warn_of_gaps(&grants, &guards, &mut warnings);
     let summary = summary(&files, &names, &grants, &guards);
     let version = version(&files, &pack_files, &names);
@@ -118,6 +120,41 @@ fn resolve(
         }
     }
     (grants, guards)
+}
+
+/// The guard that keeps the gateway's own credentials from every caller, whatever else applies: an
+/// engine that repeats the head it was sent must not hand them out. It is no part of the version,
+/// since nobody should be able to test guesses against that.
+fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
+    let mut rules = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let quoted = toml::Value::String(regex_syntax::escape(text));
+        let example = toml::Value::String(text.clone());
+        let pack = format!(
+            "[[rule]]\nid = \"upstream-credential-{number}\"\n\
+             description = \"A credential of the gateway's own\"\nregex = {quoted}\n\
+             max_len = {}\nreplace = \"[masked:credential]\"\n\
+             matches = [{example}]\nmisses = [\"none\"]\n",
+            text.len()
+        );
+        // The texts are bounded, literal and not empty: see `PolicySources::withheld`.
+        let parsed = Pack::parse("withheld", &pack).expect("a literal rule is a rule");
+        for rule in parsed.rules {
+            let index = RuleIndex(u16::try_from(names.used.len()).expect("rules fit 16 bits"));
+            names.index.insert(rule.id().to_owned(), index);
+            names.used.push(rule);
+            rules.push(index);
+        }
+    }
+    (!rules.is_empty()).then(|| Guard {
+        name: Arc::from("the engine's credential"),
+        request: false,
+        response: true,
+        action: Action::Mask,
+        groups: Vec::new(),
+        except_groups: Vec::new(),
+        rules,
+    })
 }
 
 /// What a policy does not cover, and probably was meant to.

@@ -35,6 +35,9 @@ pub struct PolicySources<'a> {
     pub dir: &'a Path,
     /// Secret from which the pseudonyms in replacements are derived.
     pub pseudonym_key: [u8; 32],
+    /// Texts that no caller may see in any answer, whatever the policy says: the credentials that
+    /// the gateway presents. Each of 8 to 4096 visible ASCII characters.
+    pub withheld: &'a [String],
 }
 
 /// A loaded, compiled, immutable policy.
