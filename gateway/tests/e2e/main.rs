@@ -13,6 +13,8 @@ mod faults;
 mod identity;
 mod listeners;
 mod messages;
+mod process;
+mod tls;
 mod upstream;
 mod guards;
 mod permissions;

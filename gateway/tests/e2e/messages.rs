@@ -4,11 +4,11 @@
 use penstock_loadgen::client::{Call, Connection};
 use serde_json::{Value, json};
 
-use crate::stack::{MODEL, Stack, chat_body, post_bytes};
+use crate::stack::{MODEL, Stack, chat_body, post_bytes, scripted};
 
 /// A chat whose answer is `text`.
 fn say(text: &str) -> String {
-    chat_body(&format!("[[double: {}]]", json!({ "text": text })), false)
+    scripted(&json!({ "text": text }), false)
 }
 
 fn said(body: &[u8]) -> String {

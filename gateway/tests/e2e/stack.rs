@@ -297,6 +297,11 @@ pub(crate) fn chat_body(text: &str, stream: bool) -> String {
     .to_string()
 }
 
+/// A chat body to which the double answers as `answer` says (`penstock-loadgen upstream --help`).
+pub(crate) fn scripted(answer: &serde_json::Value, stream: bool) -> String {
+    chat_body(&format!("[[double: {answer}]]"), stream)
+}
+
 fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
     let recorder = match setup.record || !setup.recorder.is_empty() {
         true => format!("socket = \"recorder.sock\"\n{}", setup.recorder),
