@@ -15,8 +15,8 @@ use support::{KEY, everyone, load, read_events, route, write};
 
 const MEDIA: &str = "text/event-stream; charset=utf-8";
 
-/// The shapes of what is hidden here: one with a prefix of its own, one without.
-const PACK: &str = r#"
+/// What is hidden here has a beginning of its own, so that nothing else waits for the next delta.
+const CUSTOMER: &str = r#"
 [[rule]]
 id = "customer"
 description = "customer number"
@@ -24,7 +24,10 @@ regex = '\bCUST-[0-9]{8}\b'
 replace = "<customer:{pseudonym}>"
 matches = ["CUST-12345678"]
 misses = ["CUST-1"]
+"#;
 
+/// This has none: the last word of every delta waits for what follows.
+const EMAIL: &str = r#"
 [[rule]]
 id = "email"
 description = "e-mail address"
@@ -37,21 +40,25 @@ misses = ["@example.com"]
 /// What the engine is made to say between its own first and last words.
 const SAID: &str = " of CUST-12345678 write to jane.doe@mail.example.com, é\u{1b}";
 
-static POLICY: LazyLock<PolicySet> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a folder for the policy");
-    let guard = "[[guard]]\nname = \"g\"\ndirection = \"response\"\npacks = [\"real\"]\n\
-                 action = \"mask\"\n";
-    let grant = "[[grant]]\ngroups = [\"*\"]\nmodels = [\"*\"]\noperations = [\"infer\"]\n";
-    write(dir.path(), "main.toml", &format!("{grant}{guard}"));
-    write(dir.path(), "packs/real.toml", PACK);
-    load(dir.path()).unwrap_or_else(|errors| panic!("{}", errors.join("\n")))
-});
+/// A policy that masks responses, with the scope of a caller.
+struct Guarded {
+    policy: PolicySet,
+    scope: Scope,
+}
 
-static SCOPE: LazyLock<Scope> = LazyLock::new(|| POLICY.scope(&everyone()));
+/// Masks customer numbers.
+static CUSTOMERS: LazyLock<Guarded> = LazyLock::new(|| Guarded::with(CUSTOMER));
+/// Masks both.
+static BOTH: LazyLock<Guarded> = LazyLock::new(|| Guarded::with(&both()));
+
 static SCANNER: LazyLock<Scanner> = LazyLock::new(|| {
-    let pack = Pack::parse("real", PACK).expect("the pack parses");
+    let pack = Pack::parse("real", &both()).expect("the pack parses");
     Scanner::compile(pack.rules).expect("and compiles")
 });
+
+fn both() -> String {
+    [CUSTOMER, EMAIL].concat()
+}
 
 /// The oracle: M(T).
 fn masked(text: &str) -> String {
@@ -100,6 +107,41 @@ fn body(wire: &str) -> String {
         }
         body += &after[..size];
         rest = &after[size + 2..];
+    }
+}
+
+// === impl Guarded ===
+
+impl Guarded {
+    fn with(pack: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder for the policy");
+        let guard = "[[guard]]\nname = \"g\"\ndirection = \"response\"\npacks = [\"real\"]\n\
+                     action = \"mask\"\n";
+        let grant = "[[grant]]\ngroups = [\"*\"]\nmodels = [\"*\"]\noperations = [\"infer\"]\n";
+        write(dir.path(), "main.toml", &format!("{grant}{guard}"));
+        write(dir.path(), "packs/real.toml", pack);
+        let policy = load(dir.path()).unwrap_or_else(|errors| panic!("{}", errors.join("\n")));
+        let scope = policy.scope(&everyone());
+        Self { policy, scope }
+    }
+
+    /// A response that comes in these pieces, as the client reads it.
+    fn filtered(&self, path: &str, status: u16, media: &str, pieces: &[&[u8]]) -> Vec<u8> {
+        let filter = self
+            .policy
+            .response_filter(&self.scope, &route(path), status, Some(media));
+        let mut filter = filter.expect("a reader");
+        let mut out = Vec::new();
+        for piece in pieces {
+            filter.push(piece, &mut out).expect("it is well formed");
+        }
+        filter.finish(&mut out).expect("it is whole");
+        assert_eq!(filter.held_bytes(), 0);
+        out
+    }
+
+    fn stream(&self, path: &str, pieces: &[&[u8]]) -> Vec<u8> {
+        self.filtered(path, 200, MEDIA, pieces)
     }
 }
 
@@ -191,19 +233,6 @@ fn finals(events: &[Value]) -> Vec<String> {
         .collect()
 }
 
-fn filtered(path: &str, pieces: &[&[u8]]) -> Vec<u8> {
-    let mut filter = POLICY
-        .response_filter(&SCOPE, &route(path), 200, Some(MEDIA))
-        .expect("a reader");
-    let mut out = Vec::new();
-    for piece in pieces {
-        filter.push(piece, &mut out).expect("it is well formed");
-    }
-    filter.finish(&mut out).expect("it is whole");
-    assert_eq!(filter.held_bytes(), 0);
-    out
-}
-
 /// What the client reads is the masked text, once in deltas and in every copy.
 fn assert_masked(what: &str, sent: &str, got: &[u8]) {
     let (sent, got) = (read_events(sent.as_bytes()), read_events(got));
@@ -213,6 +242,7 @@ fn assert_masked(what: &str, sent: &str, got: &[u8]) {
     assert_eq!(read, masked(&said), "{what}");
     let expected: Vec<_> = finals(&sent).iter().map(|text| masked(text)).collect();
     assert_eq!(finals(&got), expected, "{what}");
+    assert!(matches!(expected.len(), 0 | 4), "{what}: copies");
     let shown = json!(got).to_string();
     assert!(
         !shown.contains("12345678") && !shown.contains("mail.example"),
@@ -228,11 +258,7 @@ fn assert_masked(what: &str, sent: &str, got: &[u8]) {
         kinds
     };
     assert_eq!(kinds(&got), kinds(&sent), "{what}");
-    assert_eq!(
-        got.last(),
-        sent.last().map(|last| masked_copy(last)).as_ref(),
-        "{what}"
-    );
+    assert_eq!(got.last(), sent.last().map(masked_copy).as_ref(), "{what}");
 }
 
 /// The event with the masked text where it has the text.
@@ -255,21 +281,83 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
     pieces
 }
 
+/// Cuts the bytes once, everywhere, and between all.
+fn assert_any_cut(guarded: &Guarded, path: &str, bytes: &[u8], expected: &[u8]) {
+    let single: Vec<_> = bytes.chunks(1).collect();
+    assert!(
+        guarded.stream(path, &single) == expected,
+        "{path} byte by byte"
+    );
+    for cut in 0..=bytes.len() {
+        let (left, right) = bytes.split_at(cut);
+        let out = guarded.stream(path, &[left, right]);
+        assert!(out == expected, "{path} cut at {cut}");
+    }
+}
+
 #[test]
 fn what_the_engine_said_comes_out_byte_for_byte() {
     for Capture { path, body } in captures() {
-        let bytes = body.as_bytes();
-        assert_eq!(filtered(path, &[bytes]), bytes, "{path}");
-        let single: Vec<_> = bytes.chunks(1).collect();
-        assert_eq!(filtered(path, &single), bytes, "{path} byte by byte");
-        for cut in 1..bytes.len() {
-            let (left, right) = bytes.split_at(cut);
+        assert_any_cut(&CUSTOMERS, path, body.as_bytes(), body.as_bytes());
+    }
+    let whole = [
+        include_str!("../../loadgen/tests/captures/chat.http"),
+        include_str!("../../loadgen/tests/captures/completions.http"),
+        include_str!("../../loadgen/tests/captures/responses.http"),
+    ];
+    for wire in whole {
+        let (_, body) = wire.split_once("\r\n\r\n").expect("a head");
+        let body = body.as_bytes();
+        for cut in 0..=body.len() {
+            let (left, right) = body.split_at(cut);
+            let out = BOTH.filtered("/v1/responses", 200, "application/json", &[left, right]);
             assert!(
-                filtered(path, &[left, right]) == bytes,
-                "{path} cut at {cut}"
+                out == body,
+                "cut at {cut}: {}",
+                String::from_utf8_lossy(&out)
             );
         }
     }
+}
+
+/// Words may move to a later delta, into an event made for them even. All else stays.
+#[test]
+fn words_that_wait_change_no_text_and_no_other_event() {
+    let others = |stream: &str| -> Vec<String> {
+        let events = stream.split_inclusive("\n\n");
+        let other = |event: &&str| {
+            read_events(event.as_bytes())
+                .iter()
+                .all(|e| delta(e).is_none())
+        };
+        events.filter(other).map(str::to_owned).collect()
+    };
+    for capture in captures() {
+        let Capture { path, body } = &capture;
+        let out = BOTH.stream(path, &[body.as_bytes()]);
+        let said = |events: &[Value]| events.iter().filter_map(delta).collect::<String>();
+        assert_eq!(said(&read_events(&out)), said(&capture.events()), "{path}");
+        let shown = std::str::from_utf8(&out).expect("UTF-8");
+        // A finish in the last delta's own event is no other event: it must come last.
+        assert_eq!(others(shown), others(body), "{path}");
+        assert_eq!(
+            finish(&read_events(&out)),
+            finish(&capture.events()),
+            "{path}"
+        );
+        assert_any_cut(&BOTH, path, body.as_bytes(), &out);
+    }
+}
+
+/// Where the finish reason and the usage are, counted from the end.
+fn finish(events: &[Value]) -> Vec<(usize, Value, Value)> {
+    let ended = events.iter().rev().enumerate().filter_map(|(at, event)| {
+        let reason = &event["choices"][0]["finish_reason"];
+        reason
+            .is_string()
+            .then(|| (at, reason.clone(), event["usage"].clone()))
+    });
+    ended.collect()
 }
 
 #[test]
@@ -279,7 +367,7 @@ fn wherever_the_engine_cuts_its_text() {
         for cut in cuts {
             let (left, right) = SAID.split_at(cut);
             let stream = capture.saying(&[left, right]);
-            let out = filtered(capture.path, &[stream.as_bytes()]);
+            let out = BOTH.stream(capture.path, &[stream.as_bytes()]);
             assert_masked(
                 &format!("{} {left:?}|{right:?}", capture.path),
                 &stream,
@@ -288,7 +376,7 @@ fn wherever_the_engine_cuts_its_text() {
         }
         for size in [1, 2, 3, 5, 8, 100] {
             let stream = capture.saying(&pieces(SAID, size));
-            let out = filtered(capture.path, &[stream.as_bytes()]);
+            let out = BOTH.stream(capture.path, &[stream.as_bytes()]);
             assert_masked(&format!("{} by {size}", capture.path), &stream, &out);
         }
     }
@@ -298,20 +386,9 @@ fn wherever_the_engine_cuts_its_text() {
 fn wherever_the_network_cuts_its_bytes() {
     for capture in captures() {
         let stream = capture.saying(&pieces(SAID, 7));
-        let bytes = stream.as_bytes();
-        let whole = filtered(capture.path, &[bytes]);
+        let whole = BOTH.stream(capture.path, &[stream.as_bytes()]);
         assert_masked(capture.path, &stream, &whole);
-        let single: Vec<_> = bytes.chunks(1).collect();
-        assert!(
-            filtered(capture.path, &single) == whole,
-            "{} byte by byte",
-            capture.path
-        );
-        for cut in 1..bytes.len() {
-            let (left, right) = bytes.split_at(cut);
-            let out = filtered(capture.path, &[left, right]);
-            assert!(out == whole, "{} cut at {cut}", capture.path);
-        }
+        assert_any_cut(&BOTH, capture.path, stream.as_bytes(), &whole);
     }
 }
 
@@ -331,16 +408,9 @@ fn an_error_that_quotes_the_caller_is_masked() {
         (500, "text/plain; charset=utf-8", SAID.into()),
     ] {
         let body = body.replace('\u{1b}', "");
-        let route = route("/v1/chat/completions");
-        for cut in 0..body.len() {
-            let mut filter = POLICY
-                .response_filter(&SCOPE, &route, status, Some(media))
-                .expect("a reader");
-            let mut out = Vec::new();
+        for cut in 0..=body.len() {
             let (left, right) = body.as_bytes().split_at(cut);
-            filter.push(left, &mut out).expect("well formed");
-            filter.push(right, &mut out).expect("well formed");
-            filter.finish(&mut out).expect("whole");
+            let out = BOTH.filtered("/v1/chat/completions", status, media, &[left, right]);
             let out = String::from_utf8(out).expect("UTF-8");
             let secrets = ["CUST-12345678", "jane.doe@mail.example.com"];
             let expected = secrets.iter().fold(body.clone(), |text, secret| {
@@ -349,4 +419,41 @@ fn an_error_that_quotes_the_caller_is_masked() {
             assert_eq!(out, expected, "{status} cut at {cut}");
         }
     }
+}
+
+/// Its source shows more: an error in the middle of a stream, and a tool call, which moves the
+/// `output_index` of the message that is still open.
+#[test]
+fn what_its_source_shows_is_masked_too() {
+    let [chat, _, responses] = captures();
+    let error = json!({ "error": SAID });
+    let stream = format!("{}data: {error}\n\n", chat.body);
+    let out = BOTH.stream(chat.path, &[stream.as_bytes()]);
+    let expected = json!({ "error": masked(SAID) });
+    assert_eq!(read_events(&out).last(), Some(&expected));
+    let stream = responses.saying(&pieces(SAID, 5));
+    let mut moved = String::new();
+    for event in stream.split_inclusive("\n\n") {
+        if event.contains(".done\"") {
+            moved += &event.replace("\"output_index\":0", "\"output_index\":1");
+        } else {
+            moved += event;
+        }
+        if event.contains("content_part.added") {
+            let arguments = json!({ "id": SAID }).to_string();
+            let item = json!({ "arguments": arguments, "call_id": "c", "name": "f",
+                "type": "function_call", "id": "c", "status": "completed" });
+            let added = json!({ "item": item, "output_index": 1, "sequence_number": 3,
+                "type": "response.output_item.added" });
+            moved += &format!("data: {added}\n\n");
+        }
+    }
+    let out = BOTH.stream(responses.path, &[moved.as_bytes()]);
+    let (sent, got) = (read_events(moved.as_bytes()), read_events(&out));
+    let read: String = got.iter().filter_map(delta).collect();
+    let said: String = sent.iter().filter_map(delta).collect();
+    assert_eq!(read, masked(&said));
+    let expected: Vec<_> = finals(&sent).iter().map(|text| masked(text)).collect();
+    assert_eq!(finals(&got), expected);
+    assert!(!String::from_utf8_lossy(&out).contains("12345678"));
 }
