@@ -2,9 +2,9 @@
 //! key the nearest known one.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use penstock_policies::rule::{Position, position, suggest_from_message};
 use serde::de::DeserializeOwned;
 
 /// Why a configuration was refused; `Display` is one line for an operator.
@@ -15,15 +15,6 @@ pub struct ConfigError {
     reason: String,
     suggestion: Option<String>,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Position {
-    line: usize,
-    column: usize,
-}
-
-/// Edits beyond which two names have nothing to do with each other.
-const SUGGESTION_EDITS_MAX: usize = 3;
 
 /// Decodes `text`, the content of `file`.
 pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
@@ -36,52 +27,11 @@ pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, C
             .to_owned();
         ConfigError {
             file: file.to_owned(),
-            position: error.span().map(|span| Position::of(text, span)),
-            suggestion: suggestion(&reason),
+            position: error.span().map(|span| position(text, span.start)),
+            suggestion: suggest_from_message(&reason),
             reason,
         }
     })
-}
-
-/// For "unknown field `a`, expected one of `b`, `c`": the expected name nearest to `a`.
-fn suggestion(reason: &str) -> Option<String> {
-    let rest = reason.strip_prefix("unknown field ")?;
-    let mut names = rest.split('`').skip(1).step_by(2);
-    let unknown = names.next()?;
-    names
-        .map(|known| (edits(unknown, known), known))
-        .filter(|(distance, _)| *distance <= SUGGESTION_EDITS_MAX)
-        .min()
-        .map(|(_, known)| known.to_owned())
-}
-
-/// Levenshtein distance, in characters.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-// === impl Position ===
-
-impl Position {
-    fn of(text: &str, span: Range<usize>) -> Self {
-        let before = text.get(..span.start).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
 }
 
 // === impl ConfigError ===
@@ -131,12 +81,5 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with("did you mean `address`?"), "{error}");
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!(edits("adress", "address"), 1);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("tcp", "unix"), 4);
     }
 }

@@ -17,7 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::PolicyError;
-pub(crate) use error::closest;
 pub use glob::Glob;
 pub use scope::{Denied, Limits, Scope};
 

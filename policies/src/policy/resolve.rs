@@ -10,12 +10,12 @@ use toml::Spanned;
 
 use super::Guard;
 use super::compile::Source;
-use super::error::{PolicyError, closest};
+use super::error::PolicyError;
 use super::file::{ApproversTable, GrantTable, GuardTable};
 use super::glob::Glob;
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
-use crate::rule::{Pack, Rule};
+use crate::rule::{Pack, Rule, suggest};
 use crate::scan::RuleIndex;
 use crate::verdict::Action;
 
@@ -60,7 +60,7 @@ impl Place<'_> {
         known: impl Iterator<Item = &'k str> + Clone,
     ) {
         let word = at.get_ref();
-        let suggestion = closest(word, known.clone());
+        let suggestion = suggest(word, known.clone()).map(str::to_owned);
         let mut reason = format!("unknown {kind} \"{word}\"");
         if suggestion.is_none() {
             let mut all: Vec<&str> = known.collect();

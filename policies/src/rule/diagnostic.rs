@@ -7,9 +7,6 @@
 use std::fmt;
 use std::ops::Range;
 
-/// How many edits still count as a typing slip: past this a suggestion misleads.
-const SUGGESTION_EDITS_MAX: usize = 3;
-
 /// A place in a text, both counted from one; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -46,17 +43,17 @@ pub fn position(text: &str, offset: usize) -> Position {
     }
 }
 
-/// The candidate nearest to `unknown`, when one is near enough to be what was meant.
+/// The candidate nearest to `unknown`, if it is near enough to be a slip of the finger: at most a
+/// third of its letters differ, a swap of two neighbours counting once, and one letter always may.
 pub fn suggest<'c>(
     unknown: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
+    let length = unknown.chars().count();
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(unknown, candidate), candidate))
-        .filter(|(edits, candidate)| {
-            *edits <= SUGGESTION_EDITS_MAX && *edits * 2 <= candidate.len().max(2)
-        })
+        .map(|candidate| (strsim::osa_distance(unknown, candidate), candidate))
+        .filter(|(edits, candidate)| *edits <= 1.max(length.max(candidate.chars().count()) / 3))
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
 }
@@ -86,22 +83,6 @@ pub(crate) fn decode_error(pack: &str, text: &str, error: &toml::de::Error) -> P
         reason: error.message().to_owned(),
         suggestion: suggest_from_message(error.message()),
     }
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 // === impl Position ===

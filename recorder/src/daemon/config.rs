@@ -218,27 +218,11 @@ fn with_suggestion(message: &str) -> String {
     else {
         return message.to_owned();
     };
-    let nearest = known.iter().min_by_key(|name| distance(wrong, name));
-    match nearest.filter(|name| distance(wrong, name) <= 1 + wrong.len() / 3) {
+    let nearest = known.iter().min_by_key(|name| strsim::osa_distance(wrong, name));
+    match nearest.filter(|name| strsim::osa_distance(wrong, name) <= 1 + wrong.len() / 3) {
         Some(name) => format!("unknown key `{wrong}`; did you mean `{name}`?"),
         None => format!("unknown key `{wrong}`; known are {}", known.join(", ")),
     }
-}
-
-/// Edit distance (Levenshtein): keys are short.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 // === impl ConfigError ===
