@@ -37,7 +37,7 @@ fn speed(text: &str) -> Result<f64, String> {
 pub(super) fn replay(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     let session = log::open(&options.dir)?.session(&options.session)?;
     if let Some(open) = session.open() {
-        let model = open.model.as_deref().unwrap_or("-");
+        let model = session.model().unwrap_or("-");
         eprintln!(
             "session {} · {} · {} · {}",
             session.id,

@@ -84,7 +84,7 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "session      {}", session.id)?;
     writeln!(out, "opened       {}", time::utc(started(session)))?;
     if let Some(open) = session.open() {
-        identity(open, out)?;
+        identity(session, open, out)?;
     }
     let decisions = session.bodies().filter_map(|body| match body {
         FrameBody::Decision(decision) => Some(decision),
@@ -134,7 +134,7 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn identity(open: &Open, out: &mut impl Write) -> io::Result<()> {
+fn identity(session: &Session, open: &Open, out: &mut impl Write) -> io::Result<()> {
     let none = || "-".to_owned();
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(none, escape::line);
     let groups: Vec<String> = open
@@ -157,7 +157,7 @@ fn identity(open: &Open, out: &mut impl Write) -> io::Result<()> {
             "operation",
             escape::line(&format!("{} ({})", open.operation, open.dialect)),
         ),
-        ("model", or_none(&open.model)),
+        ("model", session.model().map_or_else(none, escape::line)),
         ("policies", escape::line(&open.policy_version)),
         (
             "gateway",

@@ -255,6 +255,12 @@ impl Session {
         })
     }
 
+    /// The model, as its end tells; the opening is written before the request's body is read.
+    pub fn model(&self) -> Option<&str> {
+        let told = self.close().and_then(|close| close.model.as_deref());
+        told.or_else(|| self.open().and_then(|open| open.model.as_deref()))
+    }
+
     /// The request's body as the model saw it, with its media type.
     pub fn request_body(&self) -> (String, Vec<u8>) {
         let (mut media, mut bytes) = (String::new(), Vec::new());
