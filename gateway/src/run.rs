@@ -323,7 +323,7 @@ impl Seeds<'_> {
         listeners: Vec<shell::Listeners>,
         taps: Vec<Tap>,
     ) -> Result<(Vec<JoinHandle<()>>, &'static str), String> {
-        let (started, starts) = std::sync::mpsc::sync_channel(self.plan.serve.len());
+        let (started, starts) = crossbeam::channel::bounded(self.plan.serve.len());
         let mut threads = Vec::new();
         let parts = listeners.into_iter().zip(taps).enumerate();
         for (index, (listeners, tap)) in parts {

@@ -72,7 +72,7 @@ pub(super) struct Worker {
 /// over. `started` hears which I/O driver the core got, or why it has none.
 pub fn start(
     seed: WorkerSeed,
-    started: std::sync::mpsc::SyncSender<io::Result<&'static str>>,
+    started: crossbeam::channel::Sender<io::Result<&'static str>>,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("core-{}", seed.core);
     std::thread::Builder::new()
@@ -137,14 +137,18 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
             compio::time::sleep(DRAIN_POLL).await;
             waited += DRAIN_POLL;
         }
+        let _ = worker.core.tap.settled();
         drop((ticker, sweeper));
     });
 }
 
-/// Closes what rested too long; otherwise an idle gateway would keep the engine's dead ends.
+/// Closes what rested too long; otherwise an idle gateway would keep the engine's dead ends. Moves
+/// frames that found no room on; otherwise the last ones of a burst would wait for the next call.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         compio::time::sleep(SWEEP).await;
+        // Whether all of them found room is for those who wait to ask.
+        let _ = worker.core.tap.settled();
         if worker.pool.borrow().count() > 0 {
             let now_ms = worker.timers.refresh();
             worker.pool.borrow_mut().expire(now_ms);

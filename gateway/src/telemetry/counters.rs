@@ -1,24 +1,25 @@
 //! Counters, one set per core, written by that core only and read by the control thread. A plain
 //! load and store: no locked instruction on the request path.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crossbeam::utils::CachePadded;
 use serde::Serialize;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// One core's counters.
         #[derive(Debug, Default)]
-        #[repr(align(128))]
-        pub struct CoreCounters { $($(#[$doc])* pub $name: Counter,)* }
+        pub struct CounterSet { $($(#[$doc])* pub $name: Counter,)* }
 
         /// Sums over all cores.
         #[derive(Debug, Default, Serialize)]
         pub struct Totals { $($(#[$doc])* pub $name: u64,)* }
 
         impl Totals {
-            fn add(&mut self, core: &CoreCounters) {
+            fn add(&mut self, core: &CounterSet) {
                 $(self.$name += core.$name.read();)*
             }
         }
@@ -58,6 +59,10 @@ counters! {
     panics,
 }
 
+/// One core's counters, on cache lines of their own: no core waits for another's.
+#[derive(Debug, Default)]
+pub struct CoreCounters(CachePadded<CounterSet>);
+
 /// A number that one thread writes and any may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -65,6 +70,14 @@ pub struct Counter(AtomicU64);
 /// The counters of all cores.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<[Arc<CoreCounters>]>);
+
+impl Deref for CoreCounters {
+    type Target = CounterSet;
+
+    fn deref(&self) -> &CounterSet {
+        &self.0
+    }
+}
 
 // === impl Counter ===
 

@@ -2,7 +2,7 @@
 
 mod counters;
 
-pub use counters::{CoreCounters, Counters, Totals};
+pub use counters::{CoreCounters, CounterSet, Counters, Totals};
 
 use std::io::IsTerminal;
 
