@@ -20,3 +20,4 @@ mod guards;
 mod permissions;
 mod streams;
 mod recording;
+mod crashes;
