@@ -100,7 +100,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(options: &Run) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PENSTOCK_LOG")
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PENSTOCK_RECORDER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
