@@ -224,3 +224,6 @@ impl Drop for Guest {
         self.0.connections.set(self.0.connections.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! A panic in one exchange ends that connection and nothing else.
+//!
+//! Panics are made by borrowing, from outside, a cell that an exchange borrows on its way: what a
+//! defect of ours would do, without a line in the program that exists only to fail.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use arc_swap::ArcSwap;
+use compio::runtime::Runtime;
+use penstock_loadgen::client::{Call, ClientError, Connection};
+use penstock_loadgen::double::{Double, DoubleOptions};
+use penstock_policies::{PolicySet, Profiles};
+
+use super::*;
+use crate::config::Limits;
+use crate::identity::IdentityShared;
+use crate::telemetry::Counters;
+
+/// A core in this thread, with a double behind it.
+struct OneCore {
+    runtime: Runtime,
+    worker: Rc<Worker>,
+    address: SocketAddr,
+    double: Double,
+}
+
+// === impl OneCore ===
+
+impl OneCore {
+    /// Without a recorder, and everybody may call.
+    fn start() -> Self {
+        let double = Double::start(DoubleOptions::default()).unwrap();
+        let node = Node {
+            name: "test".to_owned(),
+            limits: Limits::default(),
+            profiles: Profiles::from_names(&["openai".to_owned()]).unwrap(),
+            policy: ArcSwap::from_pointee(PolicySet::allow_all()),
+            credential: None,
+            upstream_host: double.address().to_string(),
+        };
+        let anonymous = Some(vec!["anybody".to_owned()]);
+        let identity = IdentityShared::new(Vec::new(), anonymous).unwrap();
+        let counters = Counters::new(1).core(0);
+        let tap = Tap::disabled(counters.clone());
+        let authenticator = Authenticator::new(identity, 16);
+        let worker = Rc::new(Worker {
+            core: Core::new(Arc::new(node), 0, authenticator, tap, counters),
+            timers: Timers::new(),
+            pool: RefCell::new(Pool::new(8, 1000)),
+            upstream: UpstreamAddress::Tcp(double.address()),
+            tls: None,
+            connections: Cell::new(0),
+            stopping: Cell::new(false),
+        });
+        let runtime = build(None).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = worker.clone();
+        runtime.block_on(async move {
+            compio::runtime::spawn(accept_tcp(accepting, listener)).detach();
+        });
+        Self {
+            runtime,
+            worker,
+            address,
+            double,
+        }
+    }
+
+    /// Runs `client` on a thread of its own, and the core until the client has ended.
+    fn serve<T: Send + 'static>(&self, client: impl FnOnce() -> T + Send + 'static) -> T {
+        let running = std::thread::spawn(client);
+        self.runtime.block_on(async {
+            while !running.is_finished() {
+                compio::time::sleep(DRAIN_POLL).await;
+            }
+        });
+        running.join().unwrap()
+    }
+
+    fn panics(&self) -> u64 {
+        self.worker.core.counters.panics.read()
+    }
+}
+
+fn models() -> Vec<u8> {
+    Call::get("/v1/models").bytes()
+}
+
+#[test]
+fn a_panic_before_the_answer_is_a_500_and_ends_one_connection() {
+    let core = OneCore::start();
+    let address = core.address;
+    let mut other = core.serve(move || {
+        let mut other = Connection::tcp(address).unwrap();
+        other.send(&models()).unwrap();
+        assert_eq!(other.read_response().unwrap().status(), 200);
+        other
+    });
+    let borrowed = core.worker.core.authenticator.borrow_mut();
+    core.serve(move || {
+        let mut victim = Connection::tcp(address).unwrap();
+        victim.send(&models()).unwrap();
+        let answer = victim.read_response().unwrap();
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.json()["error"]["code"], "internal_error");
+        assert!(!answer.text().contains("borrow"), "{}", answer.text());
+        assert!(victim.closed());
+    });
+    drop(borrowed);
+    assert_eq!(core.panics(), 1);
+    core.serve(move || {
+        other.send(&models()).unwrap();
+        assert_eq!(other.read_response().unwrap().status(), 200);
+    });
+    // The connections that ended are no longer counted: no place is lost to a panic.
+    core.serve(|| std::thread::sleep(DRAIN_POLL * 5));
+    assert_eq!(core.worker.connections.get(), 0);
+    assert_eq!(core.double.counters().requests, 2);
+}
+
+#[test]
+fn a_panic_after_the_answer_began_adds_nothing_to_it() {
+    let core = OneCore::start();
+    let address = core.address;
+    // A body too large for a kept connection: the pool is first touched when the answer is over.
+    let call = Call::chat("m", &"word ".repeat(40_000), false);
+    let borrowed = core.worker.pool.borrow_mut();
+    core.serve(move || {
+        let mut victim = Connection::tcp(address).unwrap();
+        call.over(&mut victim).unwrap();
+        match victim.read_response() {
+            Ok(answer) => {
+                assert_eq!(answer.status(), 200);
+                assert!(victim.closed());
+            }
+            // The reset may overtake the answer's last bytes.
+            Err(ClientError::Closed(_) | ClientError::Io(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+    drop(borrowed);
+    assert_eq!(core.panics(), 1);
+    core.serve(move || {
+        let mut next = Connection::tcp(address).unwrap();
+        next.send(&models()).unwrap();
+        assert_eq!(next.read_response().unwrap().status(), 200);
+    });
+}
