@@ -106,9 +106,10 @@ impl Core {
     /// What this caller may do under `policy`; computed once per verified token and policy.
     pub(super) fn scope(&self, policy: &Arc<PolicySet>, principal: &Principal) -> Scope {
         if let Some(known) = principal.derived::<Scoped>()
-            && Arc::ptr_eq(&known.policy, policy) {
-                return known.scope.clone();
-            }
+            && Arc::ptr_eq(&known.policy, policy)
+        {
+            return known.scope.clone();
+        }
         let scope = policy.scope(&principal.groups);
         principal.set_derived(Rc::new(Scoped {
             policy: policy.clone(),

@@ -83,9 +83,10 @@ pub(super) fn media_type(value: &[u8]) -> Option<String> {
     let media = parts.next().filter(|media| media.contains('/'))?.to_owned();
     for parameter in parts {
         if let Some(charset) = parameter.strip_prefix("charset=")
-            && !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii") {
-                return None;
-            }
+            && !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii")
+        {
+            return None;
+        }
     }
     Some(media)
 }

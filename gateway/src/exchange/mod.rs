@@ -58,6 +58,11 @@ impl Call {
         self.record.close(&self.core.tap, at, end);
     }
 
+    /// False when a frame of this call was lost and calls may not go on without their record.
+    fn is_recorded(&self) -> bool {
+        self.core.tap.tolerates_loss() || !self.record.has_lost()
+    }
+
     /// Ends the call with an answer of our own and gives the answer's bytes to the shell.
     fn refuse(&mut self, mut answer: Answer, outcome: Outcome) -> Answer {
         answer.seal(self.dialect, &self.id);

@@ -92,6 +92,11 @@ impl Forwarded {
         self.head_request
     }
 
+    /// Whether the model may be asked: what happened so far was kept, or need not be.
+    pub fn is_recorded(&self) -> bool {
+        self.call.is_recorded()
+    }
+
     /// The record could not be kept.
     pub fn unrecorded(mut self) -> Answer {
         let answer = Answer::new(
@@ -301,8 +306,8 @@ impl Answering {
         }
     }
 
-    /// The upstream's body is complete: appends the rest.
-    pub fn end(mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
+    /// The upstream's body is complete: appends the rest. Once that is sent: [`Answering::complete`].
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
         match self.plan {
             BodyPlan::None | BodyPlan::Length(_) => {}
             BodyPlan::Streamed => {
@@ -316,9 +321,20 @@ impl Answering {
             }
             BodyPlan::Whole => self.end_whole(out)?,
         }
+        Ok(())
+    }
+
+    /// The whole answer was handed to the client. An answer that is dropped before this is recorded
+    /// as one whose client went away.
+    pub fn complete(mut self) {
         self.call.record.moment(Moment::LastByte, unix_ns());
         self.call.end(Outcome::Completed, None);
-        Ok(())
+    }
+
+    /// Whether what this answer has shown so far may be shown: its frames were kept, or the
+    /// configuration says to serve without.
+    pub fn is_recorded(&self) -> bool {
+        self.call.is_recorded()
     }
 
     fn end_whole(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {

@@ -34,7 +34,7 @@ pub(super) async fn run(
     request: UpstreamRequest,
 ) -> Next {
     let worker = connection.worker;
-    if !settled(worker).await {
+    if !settled(worker).await || !forwarded.is_recorded() {
         let answer = forwarded.unrecorded();
         return connection.refuse(answer).await;
     }
@@ -280,11 +280,15 @@ impl Relay<'_, '_> {
                 if let Err(abort) = answering.end(&mut out) {
                     return Err(self.abort(abort, out).await);
                 }
+                if !self.kept(&answering).await {
+                    return Err(self.abort(answering.unrecorded(), Vec::new()).await);
+                }
                 self.flush(out).await?;
+                answering.complete();
                 return Ok(persistence);
             }
             if !out.is_empty() {
-                if !settled(self.connection.worker).await {
+                if !self.kept(&answering).await {
                     return Err(self.abort(answering.unrecorded(), Vec::new()).await);
                 }
                 out = self.flush(out).await?;
@@ -298,6 +302,11 @@ impl Relay<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Whether what is about to be shown is in the ring, or need not be.
+    async fn kept(&self, answering: &Answering) -> bool {
+        settled(self.connection.worker).await && answering.is_recorded()
     }
 
     /// Hands what the upstream has sent so far through the exchange.
@@ -387,17 +396,18 @@ impl Relay<'_, '_> {
 
     /// Ends an answer that cannot be completed. The upstream connection is dropped with it.
     async fn abort(&mut self, abort: Abort, out: Vec<u8>) -> Next {
-        match abort {
-            Abort::Answer(answer) => self.connection.refuse(answer.closing()).await,
-            Abort::Ended => match self.flush(out).await {
-                Ok(_) => Next::Close,
-                Err(next) => next,
-            },
-            Abort::Cut => {
-                // What had been inspected already may go; the connection is reset after it.
-                let _ = self.flush(out).await;
-                Next::Cut
-            }
+        if let Abort::Answer(answer) = abort {
+            return self.connection.refuse(answer.closing()).await;
+        }
+        // What had been inspected already may go, once it is in the ring.
+        if !settled(self.connection.worker).await {
+            return Next::Cut;
+        }
+        match (abort, self.flush(out).await) {
+            (Abort::Ended, Ok(_)) => Next::Close,
+            (Abort::Ended, Err(next)) => next,
+            // Reset, so that what was sent cannot be taken for whole.
+            _ => Next::Cut,
         }
     }
 }

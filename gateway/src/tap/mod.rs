@@ -106,26 +106,38 @@ impl Tap {
         false
     }
 
-    /// Hands one frame over, or queues it, or counts it as lost.
-    pub fn record(&self, frame: Frame) {
+    /// Hands one frame over, or queues it, or counts it as lost; false when it was lost.
+    pub fn record(&self, frame: Frame) -> bool {
         let mut inner = self.inner.borrow_mut();
         if inner.producer.is_none() {
-            return;
+            return true;
         }
         inner.flush(&self.counters);
         if inner.backlog.is_empty() && inner.lost.is_none() {
             match inner.push(&frame) {
-                Ok(()) => return self.counters.frames.bump(),
-                Err(PushError::TooLarge) => return inner.lose(&frame),
+                Ok(()) => {
+                    self.counters.frames.bump();
+                    return true;
+                }
+                Err(PushError::TooLarge) => {
+                    inner.lose(&frame);
+                    return false;
+                }
                 Err(PushError::Full) => {}
             }
         }
         if inner.lost.is_some() || inner.backlog.len() >= BACKLOG_FRAMES_MAX {
             // Once something was lost, what follows of it is of no use before the gap is written.
             inner.lose(&frame);
-        } else {
-            inner.backlog.push_back(frame);
+            return false;
         }
+        inner.backlog.push_back(frame);
+        true
+    }
+
+    /// Whether calls go on when their frames are lost.
+    pub fn tolerates_loss(&self) -> bool {
+        self.on_loss == OnLoss::Serve
     }
 
     /// True when every frame so far is in the ring (or counted as lost).
@@ -159,20 +171,20 @@ impl Inner {
         }
     }
 
-    /// Moves what waits into the ring as far as there is room, gap first.
+    /// Moves what waits into the ring as far as there is room. The gap comes last: while something
+    /// counts as lost nothing more is queued, so all that waits is older.
     fn flush(&mut self, counters: &CoreCounters) {
-        if let Some(lost) = &self.lost {
-            let frame = lost.to_frame();
-            if self.push(&frame).is_err() {
-                return;
-            }
-            self.lost = None;
-        }
         while let Some(frame) = self.backlog.pop_front() {
             match self.push(&frame) {
                 Ok(()) => counters.frames.bump(),
                 Err(PushError::Full) => return self.backlog.push_front(frame),
                 Err(PushError::TooLarge) => self.lose(&frame),
+            }
+        }
+        if let Some(lost) = &self.lost {
+            let frame = lost.to_frame();
+            if self.push(&frame).is_ok() {
+                self.lost = None;
             }
         }
     }

@@ -20,6 +20,7 @@ pub struct Record {
     timings: Timings,
     request_bytes: u64,
     response_bytes: u64,
+    lost: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,17 +53,24 @@ impl Record {
             timings: Timings::default(),
             request_bytes: 0,
             response_bytes: 0,
+            lost: false,
         }
     }
 
     fn put(&mut self, tap: &Tap, at_unix_ns: u64, body: FrameBody) {
-        tap.record(Frame {
+        let kept = tap.record(Frame {
             session: self.session,
             index: self.index,
             at_unix_ns,
             body,
         });
+        self.lost |= !kept;
         self.index += 1;
+    }
+
+    /// Whether a frame of this session found no room and was counted as lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost
     }
 
     /// Who calls and what they want; once, before anything else.
