@@ -1,7 +1,7 @@
 //! `penstock-recorder`: the process that writes the log, and the tool that reads it. Command line
 //! only; the work is in the library and in `cli/`.
 //!
-//! Exit codes: 0 good, 1 failed (or an alteration was found), 2 wrong usage or configuration.
+//! Exit codes: 0 good, 1 failed (or an alteration was found), 2 wrong usage.
 
 #[cfg(not(loom))]
 mod cli;

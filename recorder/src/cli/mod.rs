@@ -17,7 +17,6 @@ use penstock_recorder::daemon::{self, Config};
 use penstock_recorder::log::{FindError, LogError};
 
 const FAILED: u8 = 1;
-const USAGE: u8 = 2;
 
 /// Writes and reads Penstock's tamper-evident log of sessions.
 #[derive(Parser)]
@@ -54,12 +53,12 @@ struct Run {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{0}")]
-    Usage(String),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Find(#[from] FindError),
+    #[error(transparent)]
+    Config(#[from] daemon::ConfigError),
     #[error(transparent)]
     Run(#[from] daemon::RunError),
     #[error("{0}")]
@@ -90,11 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Err(failure) => {
             let _ = out.flush();
             eprintln!("penstock-recorder: {}", escape::line(&failure.to_string()));
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
-                USAGE
-            } else {
-                FAILED
-            })
+            ExitCode::from(FAILED)
         }
     }
 }
@@ -107,8 +102,7 @@ fn run(options: &Run) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    let config =
-        Config::load(&options.config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&options.config)?;
     daemon::run(&config, options.ready_file.as_deref())?;
     Ok(())
 }

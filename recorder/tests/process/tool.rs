@@ -162,7 +162,7 @@ fn exit_codes_and_messages_are_as_promised() {
     let config = host.path("bad.toml");
     fs::write(&config, "sockett = 1\n").expect("written");
     let bad = host.tool(&["run", "--config", config.to_str().expect("UTF-8")]);
-    assert_eq!(bad.status.code(), Some(2));
+    assert_eq!(bad.status.code(), Some(1));
     assert!(
         text(&bad.stderr).contains("did you mean `socket`"),
         "{bad:?}"
