@@ -1,6 +1,6 @@
 //! What all exchanges of one core share: permissions, keys, the tap, counters.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -45,6 +45,8 @@ pub struct Core {
     pub tap: Tap,
     /// This core's counters.
     pub counters: Arc<CoreCounters>,
+    /// The wait for running exchanges is over: those that are dropped now were ended by us.
+    pub stopped: Cell<bool>,
     pub(super) scratch: RefCell<Scratch>,
     ids: RefCell<Ids>,
 }
@@ -95,6 +97,7 @@ impl Core {
             authenticator: RefCell::new(authenticator),
             tap,
             counters,
+            stopped: Cell::new(false),
             scratch: RefCell::new(Scratch::default()),
             ids: RefCell::new(Ids {
                 pool: [0; 640],

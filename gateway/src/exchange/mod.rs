@@ -8,7 +8,7 @@
 //! holds for a person would wait between the second and the third; today it is refused.
 //!
 //! Whatever path a call takes, its record is closed: an exchange that is dropped before its end
-//! records that its client went away.
+//! records that its client went away, or that we failed or stopped.
 
 mod admit;
 mod answer;
@@ -83,12 +83,13 @@ impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
             self.core.counters.abandoned.bump();
-            let outcome = if std::thread::panicking() {
-                Outcome::GatewayFailed
+            if std::thread::panicking() {
+                self.end(Outcome::GatewayFailed, Some("internal_error"));
+            } else if self.core.stopped.get() {
+                self.end(Outcome::GatewayFailed, Some("gateway_stopped"));
             } else {
-                Outcome::ClientGone
-            };
-            self.end(outcome, None);
+                self.end(Outcome::ClientGone, None);
+            }
         }
     }
 }

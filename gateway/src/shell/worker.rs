@@ -138,6 +138,8 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
             waited += DRAIN_POLL;
         }
         let _ = worker.core.tap.settled();
+        // What still runs is dropped with the runtime.
+        worker.core.stopped.set(true);
         drop((ticker, sweeper));
     });
 }

@@ -6,9 +6,11 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use penstock_loadgen::client::{Call, Connection};
+use penstock_recorder::frame::Outcome;
 use serde_json::{Value, json};
 
 use crate::stack::{Stack, chat_body, post_bytes, scripted, wait};
+use crate::witness::close_of;
 
 /// Runs the gateway's program to its end.
 fn gateway(arguments: &[&str], config: &Path) -> Output {
@@ -88,13 +90,14 @@ fn accepts(stack: &Stack) -> bool {
 
 #[test]
 fn the_wait_for_running_calls_is_bounded() {
-    let mut stack = Stack::bounded("drain = \"300ms\"");
+    let mut stack = Stack::with(|setup| setup.limits = "drain = \"300ms\"".to_owned());
     let body = scripted(&json!({ "text": "a b c", "stall": "1:60000" }), true);
     let mut running = stack.connect();
     running
         .send(&post_bytes(&stack.token(), "/v1/chat/completions", &body))
         .unwrap();
-    running.read_head().unwrap();
+    let head = running.read_head().unwrap();
+    let id = head.field("x-request-id").unwrap().to_owned();
     running.next_event().unwrap();
     let start = Instant::now();
     stack.terminate_gateway();
@@ -113,6 +116,11 @@ fn the_wait_for_running_calls_is_bounded() {
             .double
             .wait(Duration::from_secs(10), |counters| counters.cancelled == 1)
     );
+    // The record does not blame the client.
+    let record = stack.session(&id);
+    let close = close_of(&record);
+    assert_eq!(close.outcome, Outcome::GatewayFailed);
+    assert_eq!(close.error_code.as_deref(), Some("gateway_stopped"));
 }
 
 #[test]
