@@ -114,6 +114,33 @@ fn a_stream_survives_its_recorder_and_every_frame_is_in_the_log_once() {
 }
 
 #[test]
+fn a_recorder_may_die_at_any_moment_under_load() {
+    let mut stack = Stack::start();
+    let mut dice = Dice::new();
+    let connections: Vec<Connection> = (0..STREAMS / 2)
+        .map(|_| stack.begin(paced(150 + dice.below(100) as usize, 6)))
+        .collect();
+    let readers = connections
+        .into_iter()
+        .map(|c| std::thread::spawn(move || read_on(c)));
+    let readers: Vec<_> = readers.collect();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(dice.below(200)));
+        stack.kill_recorder();
+        std::thread::sleep(Duration::from_millis(dice.below(100)));
+        stack.start_recorder();
+    }
+    for reader in readers {
+        let got = reader.join().expect("a reader").expect("an answer");
+        assert!(got.whole);
+        let session = stack.session(&got.id);
+        assert_in_order(&session);
+        assert_eq!(session.response_body(), got.bytes);
+    }
+    stack.assert_verified();
+}
+
+#[test]
 fn where_calls_are_served_without_a_recorder_the_gap_is_told_on_its_return() {
     let mut stack = Stack::with(|setup| {
         setup.recorder = "ring_bytes = \"512KiB\"\non_loss = \"serve\"\n".to_owned();
@@ -266,6 +293,59 @@ fn what_a_client_got_before_the_gateway_was_killed_is_in_the_log() {
         .recorder_tool(&["sessions", dir.to_str().unwrap()])
         .expect("a list");
     assert!(listed.matches("abandoned").count() >= abandoned, "{listed}");
+}
+
+#[test]
+fn while_the_recorder_stands_still_nothing_is_shown_that_it_will_not_write_down() {
+    let stack = Stack::with(|setup| {
+        setup.recorder = "ring_bytes = \"512KiB\"\n".to_owned();
+        setup.limits = "ring_wait = \"100ms\"".to_owned();
+    });
+    assert_eq!(stack.chat("before").status(), 200);
+    stack.pause_recorder(true);
+    // Together these are several times what the ring holds.
+    let answer = json!({"text": words(300), "repeat": 600, "split": "chars:2000"});
+    let call = || Call::post("/v1/chat/completions", &scripted_chat(&answer, true));
+    let connections: Vec<_> = (0..4).map(|_| stack.begin(call())).collect();
+    let readers = connections
+        .into_iter()
+        .map(|c| std::thread::spawn(move || read_on(c)));
+    let readers: Vec<_> = readers.collect();
+    let ended = readers
+        .into_iter()
+        .map(|reader| reader.join().expect("a reader"));
+    let got: Vec<Got> = ended.flatten().collect();
+    assert!(
+        got.iter().all(|one| !one.whole),
+        "an answer larger than the ring came through"
+    );
+    let asked = stack.double.counters().requests;
+    let refused = stack.chat("meanwhile");
+    assert_eq!(
+        (refused.status(), code(&refused).as_str()),
+        (503, "recorder_unavailable")
+    );
+    assert_eq!(
+        stack.double.counters().requests,
+        asked,
+        "the model was not asked"
+    );
+    stack.pause_recorder(false);
+    for one in &got {
+        let session = stack.session(&one.id);
+        assert!(
+            session.response_body().starts_with(&one.bytes),
+            "{}",
+            one.id
+        );
+        let close = session.close().expect("an end");
+        assert_eq!(close.outcome, Outcome::GatewayFailed);
+        assert_eq!(close.error_code.as_deref(), Some("recorder_unavailable"));
+    }
+    let after = stack.chat("after");
+    assert_eq!(after.status(), 200);
+    assert_in_order(&stack.session_of(&after));
+    stack.assert_verified();
 }
 
 /// Every session of the log, read once.

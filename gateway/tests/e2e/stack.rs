@@ -230,6 +230,18 @@ impl Stack {
         code
     }
 
+    /// Lets the recorder stand still (SIGSTOP), or go on (SIGCONT).
+    pub(crate) fn pause_recorder(&self, paused: bool) {
+        let recorder = self.recorder.as_ref().expect("a recorder runs");
+        let pid = i32::try_from(recorder.0.id()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        let signal = match paused {
+            true => rustix::process::Signal::STOP,
+            false => rustix::process::Signal::CONT,
+        };
+        rustix::process::kill_process(pid, signal).expect("the recorder is signalled");
+    }
+
     /// Kills the recorder at once (SIGKILL).
     pub(crate) fn kill_recorder(&mut self) {
         if let Some(mut recorder) = self.recorder.take() {
