@@ -306,7 +306,8 @@ impl Answering {
         }
     }
 
-    /// The upstream's body is complete: appends the rest. Once that is sent: [`Answering::complete`].
+    /// The upstream's body is complete: appends the rest. Once that is sent:
+    /// [`Answering::complete`].
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
         match self.plan {
             BodyPlan::None | BodyPlan::Length(_) => {}

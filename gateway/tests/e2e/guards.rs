@@ -9,9 +9,14 @@ use crate::witness::{close_of, code, contains, decisions_of, open_of};
 
 const POLICY: &str = r#"
 [[grant]]
-groups = ["*"]
+groups = ["engineers", "red-team", "privacy-office"]
 models = ["*"]
 operations = ["infer", "embed", "tokenize"]
+
+[[grant]]
+groups = ["guests"]
+models = ["tiny"]
+operations = ["infer"]
 
 [[guard]]
 name = "no secrets in"
@@ -56,125 +61,83 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
+/// Members of a body with a secret in them, and where that is. `SECRET` stands for it as it is,
+/// `ESCAPED` for all of it as escapes, `HALF` for a part of it as escapes.
+const PLACES: &[(&str, &str)] = &[
+    (
+        r#""messages":[{"content":"use SECRET now"}]"#,
+        "messages[0].content",
+    ),
+    (
+        r#""messages":[{"content":"use ESCAPED now"}]"#,
+        "messages[0].content",
+    ),
+    (
+        r#""messages":[{"content":"use HALF now"}]"#,
+        "messages[0].content",
+    ),
+    (
+        r#""messages":[{"content":[{"text":"a"},{"text":"SECRET"}]}]"#,
+        "messages[0].content[1].text",
+    ),
+    (
+        r#""messages":[{"content":{"SECRET":1}}]"#,
+        "messages[0].content{key}",
+    ),
+    (
+        r#""messages":[{"content":"SECRET","content":"a"}]"#,
+        "messages[0].content",
+    ),
+    (
+        r#""messages":[{"content":"a","content":"SECRET"}]"#,
+        "messages[0].content",
+    ),
+    (
+        r#""messages":[{"tool_calls":[{"function":{"arguments":"{\"k\":\"SECRET\"}"}}]}]"#,
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    (
+        r#""messages":[],"tools":[{"function":{"parameters":{"default":"SECRET"}}}]"#,
+        "tools[0].function.parameters.default",
+    ),
+    (r#""messages":[],"user":"SECRET""#, "user"),
+    (r#""messages":[],"x":[[["SECRET"]]]"#, "x[0][0][0]"),
+];
+
 #[test]
 fn a_secret_is_blocked_wherever_it_stands_and_the_error_says_where_but_not_what() {
     let stack = stack();
     let secret = secret();
-    let wrapped = |content: &str| {
-        format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":{content}}}]}}"#)
-    };
-    let half = secret.split_at(7);
-    let cases = [
-        (
-            "message",
-            wrapped(&format!("\"use {secret} now\"")),
-            "messages[0].content",
-        ),
-        (
-            "escaped",
-            wrapped(&format!("\"use {} now\"", escaped(&secret))),
-            "messages[0].content",
-        ),
-        (
-            "half escaped",
-            wrapped(&format!("\"{}{}\"", half.0, escaped(half.1))),
-            "messages[0].content",
-        ),
-        (
-            "in parts",
-            wrapped(&format!(
-                r#"[{{"type":"text","text":"a"}},{{"type":"text","text":"{secret}"}}]"#
-            )),
-            "messages[0].content[1].text",
-        ),
-        (
-            "a key",
-            wrapped(&format!(r#"{{"{secret}":1}}"#)),
-            "messages[0].content{key}",
-        ),
-        (
-            "first of two",
-            format!(
-                r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{secret}","content":"a"}}]}}"#
-            ),
-            "messages[0].content",
-        ),
-        (
-            "second of two",
-            format!(
-                r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"a","content":"{secret}"}}]}}"#
-            ),
-            "messages[0].content",
-        ),
-        (
-            "tool call",
-            format!(
-                r#"{{"model":"{MODEL}","messages":[{{"role":"assistant","tool_calls":[{{"id":"c","type":"function","function":{{"name":"f","arguments":"{{\"k\":\"{secret}\"}}"}}}}]}}]}}"#
-            ),
-            "messages[0].tool_calls[0].function.arguments",
-        ),
-        (
-            "tool",
-            format!(
-                r#"{{"model":"{MODEL}","messages":[],"tools":[{{"type":"function","function":{{"name":"f","parameters":{{"default":"{secret}"}}}}}}]}}"#
-            ),
-            "tools[0].function.parameters.default",
-        ),
-        (
-            "user",
-            format!(r#"{{"model":"{MODEL}","messages":[],"user":"{secret}"}}"#),
-            "user",
-        ),
-        (
-            "unknown field",
-            format!(r#"{{"model":"{MODEL}","messages":[],"x":[[["{secret}"]]]}}"#),
-            "x[0][0][0]",
-        ),
-        (
-            "model",
-            format!(r#"{{"model":"{secret}","messages":[]}}"#),
-            "model",
-        ),
-    ];
+    let (head, tail) = secret.split_at(7);
+    let half = format!("{head}{}", escaped(tail));
+    let mut cases: Vec<(String, &str)> = vec![(
+        // The name of a model is written down of other calls.
+        format!(r#"{{"model":"{secret}","messages":[]}}"#),
+        "model",
+    )];
+    for (members, location) in PLACES {
+        let members = members.replace("SECRET", &secret);
+        let members = members
+            .replace("ESCAPED", &escaped(&secret))
+            .replace("HALF", &half);
+        cases.push((format!(r#"{{"model":"{MODEL}",{members}}}"#), location));
+    }
     let mut last = None;
-    for (name, body, location) in &cases {
+    for (body, location) in &cases {
         let answer = stack.post(&stack.token(), "/v1/chat/completions", body);
         let text = answer.text();
-        assert_eq!(
-            (answer.status(), code(&answer).as_str()),
-            (403, "request_blocked"),
-            "{name}"
-        );
+        assert_eq!(code(&answer), "request_blocked", "{location}");
+        assert_eq!(answer.status(), 403);
         assert!(
             text.contains("no secrets in") && text.contains("aws-access-key-id"),
             "{text}"
         );
-        assert!(text.contains(location), "{name}: {text}");
+        assert!(
+            text.contains(&format!("in {location} (bytes ")),
+            "{location}: {text}"
+        );
         assert!(!text.contains(&secret), "{text}");
         last = Some(answer);
-    }
-    for (path, body) in [
-        (
-            "/v1/completions",
-            json!({"model": MODEL, "prompt": ["a", secret]}),
-        ),
-        (
-            "/v1/responses",
-            json!({"model": MODEL, "input": [{"role": "user", "content": secret}]}),
-        ),
-        ("/v1/embeddings", json!({"model": MODEL, "input": secret})),
-        (
-            "/v1/messages",
-            json!({"model": MODEL, "max_tokens": 1, "system": secret, "messages": []}),
-        ),
-        ("/tokenize", json!({"model": MODEL, "prompt": secret})),
-    ] {
-        let answer = stack.call(Call::post(path, &body));
-        assert_eq!(
-            (answer.status(), code(&answer).as_str()),
-            (403, "request_blocked"),
-            "{path}"
-        );
     }
     assert_eq!(stack.double.counters().requests, 0);
 
@@ -188,7 +151,47 @@ fn a_secret_is_blocked_wherever_it_stands_and_the_error_says_where_but_not_what(
     );
     assert_eq!((decision.start, decision.end), (0, secret.len() as u64));
     assert!(session.request_body().1.is_empty(), "the model saw nothing");
-    assert_eq!(stack.counter("blocked"), cases.len() as u64 + 5);
+    assert_eq!(stack.counter("blocked"), cases.len() as u64);
+    stack.assert_never_written(&[&secret]);
+}
+
+#[test]
+fn a_secret_is_blocked_on_every_route_that_takes_a_text() {
+    let stack = stack();
+    let secret = secret();
+    for (path, body) in [
+        (
+            "/v1/completions",
+            json!({"model": MODEL, "prompt": ["a", secret]}),
+        ),
+        (
+            "/v1/responses",
+            json!({"model": MODEL, "input": [{"role": "user", "content": secret}]}),
+        ),
+        ("/v1/embeddings", json!({"model": MODEL, "input": secret})),
+        (
+            "/v1/messages",
+            json!({"model": MODEL, "max_tokens": 1, "system": secret}),
+        ),
+        ("/tokenize", json!({"model": MODEL, "prompt": secret})),
+    ] {
+        let answer = stack.call(Call::post(path, &body));
+        assert_eq!(
+            (answer.status(), code(&answer).as_str()),
+            (403, "request_blocked"),
+            "{path}"
+        );
+    }
+    // Even where another model is asked for than the caller may have.
+    let token = stack.issuer.token("eve", &["guests"]);
+    let body = json!({"model": secret, "messages": []});
+    let refused = stack.send(Call::post("/v1/chat/completions", &body).token(&token));
+    assert_eq!(
+        (refused.status(), code(&refused).as_str()),
+        (403, "model_not_permitted")
+    );
+    assert_eq!(close_of(&stack.session_of(&refused)).model, None);
+    assert_eq!(stack.double.counters().requests, 0);
     stack.assert_never_written(&[&secret]);
 }
 

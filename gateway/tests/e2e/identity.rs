@@ -158,9 +158,12 @@ fn forged(stack: &Stack, stranger: &Issuer) -> Vec<(&'static str, String, &'stat
         for (name, secret) in [
             (
                 "HMAC with the public key in PEM",
-                rsa.public_pem().unwrap().into_bytes(),
+                rsa.public_pem().expect("PEM").into_bytes(),
             ),
-            ("HMAC with the public key in DER", rsa.public_der().unwrap()),
+            (
+                "HMAC with the public key in DER",
+                rsa.public_der().expect("DER"),
+            ),
         ] {
             for algorithm in ["HS256", "RS256"] {
                 let header = json!({"typ": "JWT", "alg": algorithm, "kid": rsa.kid()});
@@ -172,24 +175,27 @@ fn forged(stack: &Stack, stranger: &Issuer) -> Vec<(&'static str, String, &'stat
                     "HS256" => "unsupported_algorithm",
                     _ => "bad_signature",
                 };
-                forged.push((name, jws(&header, &claims, sign).unwrap(), code));
+                forged.push((name, jws(&header, &claims, sign).expect("a token"), code));
             }
         }
         let es = key(Algorithm::Es256);
         for (name, algorithm) in [("wrong curve", "ES384"), ("wrong family", "PS256")] {
             let header = json!({"typ": "JWT", "alg": algorithm, "kid": es.kid()});
-            let token = jws(&header, &claims, |message| es.sign(message)).unwrap();
+            let token = jws(&header, &claims, |message| es.sign(message)).expect("a token");
             forged.push((name, token, "unsupported_algorithm"));
         }
         let psychic = json!({"typ": "JWT", "alg": "ES256", "kid": es.kid()});
-        let token = jws(&psychic, &claims, |_| Ok(vec![0; 64])).unwrap();
+        let token = jws(&psychic, &claims, |_| Ok(vec![0; 64])).expect("a token");
         forged.push(("a signature of zeros", token, "bad_signature"));
-        let signed = jws(&psychic, &claims, |message| es.sign(message)).unwrap();
-        let (head, signature) = signed.rsplit_once('.').unwrap();
+        let signed = jws(&psychic, &claims, |message| es.sign(message)).expect("a token");
+        let (head, signature) = signed.rsplit_once('.').expect("three segments");
         let mut richer = claims.clone();
         richer["groups"] = json!(["engineers", "admins"]);
         let payload = encode_segment(richer.to_string().as_bytes());
-        let changed = format!("{}.{payload}.{signature}", head.split('.').next().unwrap());
+        let changed = format!(
+            "{}.{payload}.{signature}",
+            head.split('.').next().expect("a segment")
+        );
         forged.push(("claims changed", changed, "bad_signature"));
         forged.push(("signature cut off", format!("{head}."), "malformed_token"));
         forged.push((
@@ -204,7 +210,7 @@ fn forged(stack: &Stack, stranger: &Issuer) -> Vec<(&'static str, String, &'stat
         };
         forged.push((
             "a stranger's key",
-            stranger.mint(&own).unwrap(),
+            stranger.mint(&own).expect("a token"),
             "bad_signature",
         ));
     });

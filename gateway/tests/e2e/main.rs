@@ -4,20 +4,21 @@
 mod stack;
 mod witness;
 
+mod answers;
 mod bodies;
 mod bounds;
 mod calls;
-mod credential;
 mod codec;
+mod crashes;
+mod credential;
 mod faults;
+mod guards;
 mod identity;
 mod listeners;
 mod messages;
+mod permissions;
 mod process;
+mod recording;
+mod streams;
 mod tls;
 mod upstream;
-mod guards;
-mod permissions;
-mod streams;
-mod recording;
-mod crashes;

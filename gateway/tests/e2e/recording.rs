@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use penstock_loadgen::client::{Call, ClientError};
 use penstock_loadgen::issuer::TokenSpec;
 use penstock_recorder::frame::{ControlState, FrameBody, Outcome};
-use penstock_recorder::log::Ended;
+use penstock_recorder::log::{Ended, Summary};
 use serde_json::{Value, json};
 
 use crate::stack::{MODEL, Stack};
@@ -119,125 +119,147 @@ fn a_stream_is_recorded_as_the_client_saw_it_with_who_why_and_when() {
     stack.assert_verified();
 }
 
+/// Status, outcome and code of the end of this call's record, whose frames are in order.
+fn ending(stack: &Stack, id: &str) -> (u16, Outcome, String) {
+    let session = stack.session(id);
+    assert_in_order(&session);
+    let close = close_of(&session);
+    let code = close.error_code.clone().unwrap_or_default();
+    (close.status, close.outcome, code)
+}
+
 #[test]
-fn however_a_call_ends_its_record_says_so() {
+fn what_is_refused_is_recorded_with_who_asked_and_what_they_were_told() {
     let stack = Stack::start();
-    let outcome = |id: &str| {
-        let session = stack.session(id);
-        assert_in_order(&session);
-        let close = close_of(&session);
-        (
-            close.status,
-            close.outcome,
-            close.error_code.clone().unwrap_or_default(),
-        )
-    };
-    let is = |status, outcome, code: &str| (status, outcome, code.to_owned());
-
-    let refused = stack.send(Call::chat(MODEL, "hello", false));
-    assert_eq!(
-        outcome(&request_id(&refused)),
-        is(401, Outcome::Refused, "missing_credential")
-    );
-    let session = stack.session_of(&refused);
-    assert_eq!(session.response_body(), refused.body);
-    assert_eq!(open_of(&session).path, "/v1/chat/completions");
-    let token = stack.issuer.token("mallory", &["sales"]);
-    let refused = stack.send(Call::chat(MODEL, "hello", false).token(&token));
-    let expected = is(403, Outcome::Refused, "operation_not_permitted");
-    assert_eq!(outcome(&request_id(&refused)), expected);
-    assert_eq!(open_of(&stack.session_of(&refused)).subject, "mallory");
-    let refused = stack.call(Call::chat("other", "hello", false));
-    assert_eq!(
-        outcome(&request_id(&refused)),
-        is(403, Outcome::Refused, "model_not_permitted")
-    );
-    let refused = stack.call(Call::post("/v1/chat/completions", &json!({})).body("{"));
-    assert_eq!(
-        outcome(&request_id(&refused)),
-        is(400, Outcome::Refused, "body_not_json")
-    );
-    let refused = stack.call(Call::post("/nothing", &json!({})));
-    assert_eq!(
-        outcome(&request_id(&refused)),
-        is(403, Outcome::Refused, "route_not_permitted")
-    );
-
+    let stranger = stack.issuer.token("mallory", &["sales"]);
     let secret = ["AKIA", "Z7TQ4YXW", "2KLMNB3C"].concat();
-    let blocked = stack.chat(&secret);
-    assert_eq!(
-        outcome(&request_id(&blocked)),
-        is(403, Outcome::Blocked, "request_blocked")
-    );
-    let session = stack.session_of(&blocked);
-    assert_eq!(session.response_body(), blocked.body);
-    assert!(session.request_body().1.is_empty());
+    let hello = || Call::chat(MODEL, "hello", false);
+    let broken = Call::post("/v1/chat/completions", &json!({})).body("{");
+    let alice = stack.token();
+    for (call, who, status, outcome, code) in [
+        (hello(), "", 401, Outcome::Refused, "missing_credential"),
+        (
+            hello().token("x.y.z"),
+            "",
+            401,
+            Outcome::Refused,
+            "malformed_token",
+        ),
+        (
+            hello().token(&stranger),
+            "mallory",
+            403,
+            Outcome::Refused,
+            "operation_not_permitted",
+        ),
+        (
+            Call::chat("other", "hello", false).token(&alice),
+            "alice",
+            403,
+            Outcome::Refused,
+            "model_not_permitted",
+        ),
+        (
+            broken.token(&alice),
+            "alice",
+            400,
+            Outcome::Refused,
+            "body_not_json",
+        ),
+        (
+            Call::post("/nothing", &json!({})).token(&alice),
+            "alice",
+            403,
+            Outcome::Refused,
+            "route_not_permitted",
+        ),
+        (
+            Call::chat(MODEL, &secret, true).token(&alice),
+            "alice",
+            403,
+            Outcome::Blocked,
+            "request_blocked",
+        ),
+    ] {
+        let answer = stack.send(call);
+        let ended = ending(&stack, &request_id(&answer));
+        assert_eq!(ended, (status, outcome, code.to_owned()));
+        assert_eq!(answer.status(), status);
+        let session = stack.session_of(&answer);
+        assert_eq!(open_of(&session).subject, who, "{code}");
+        assert_eq!(session.response_body(), answer.body, "{code}");
+        assert!(
+            session.request_body().1.is_empty(),
+            "{code}: the model saw nothing"
+        );
+    }
+    assert_eq!(stack.double.counters().requests, 0);
+    stack.assert_never_written(&[&secret, &alice, &stranger]);
+    stack.assert_verified();
+    assert_whole(&stack, 7);
+}
 
+#[track_caller]
+fn assert_whole(stack: &Stack, count: usize) {
+    let sessions = stack.sessions();
+    assert_eq!(sessions.len(), count);
+    let whole = |summary: &Summary| summary.ended == Ended::Closed && summary.whole;
+    assert!(sessions.iter().all(whole), "{sessions:?}");
+}
+
+#[test]
+fn what_breaks_off_is_recorded_as_far_as_it_came() {
+    let stack = Stack::start();
+    let call = |answer: Value, streams: bool| {
+        Call::post("/v1/chat/completions", &scripted_chat(&answer, streams))
+    };
     // The client goes away in the middle.
     let slow = json!({"text": TEXT, "split": "words", "stall": [[3, 600_000]]});
-    let mut connection = stack.begin(Call::post(
-        "/v1/chat/completions",
-        &scripted_chat(&slow, true),
-    ));
+    let mut connection = stack.begin(call(slow, true));
     let id = id_of(&connection.read_head().expect("a head"));
     let piece = connection.next_piece().expect("a piece").expect("a piece");
     drop(connection);
-    assert_eq!(outcome(&id), is(200, Outcome::ClientGone, ""));
+    assert_eq!(
+        ending(&stack, &id),
+        (200, Outcome::ClientGone, String::new())
+    );
     assert!(stack.session(&id).response_body().starts_with(&piece));
     // And before the answer began.
-    let silent = json!({"text": TEXT, "ttft_ms": 600_000, "stream": false});
     let before = stack.double.counters().requests;
-    let connection = stack.begin(Call::post(
-        "/v1/chat/completions",
-        &scripted_chat(&silent, true),
-    ));
+    let connection = stack.begin(call(json!({"text": TEXT, "ttft_ms": 600_000}), false));
     assert!(
         stack
             .double
             .wait(PATIENCE, |counters| counters.requests > before)
     );
     drop(connection);
-    let gone = |summary: &&penstock_recorder::log::Summary| {
+    let gone = |summary: &Summary| {
         summary.outcome == Some(Outcome::ClientGone) && summary.status == Some(0)
     };
-    assert!(stack.wait(|| stack.sessions().iter().any(|summary| gone(&summary))));
+    assert!(stack.wait(|| stack.sessions().iter().any(gone)));
 
     // The engine fails before its answer, and in the middle of it.
-    let broken = stack.call(Call::post(
-        "/v1/chat/completions",
-        &scripted_chat(&json!({"close": "before"}), false),
-    ));
-    assert_eq!(
-        outcome(&request_id(&broken)),
-        is(502, Outcome::UpstreamFailed, "upstream_reset")
-    );
-    let cut = json!({"text": TEXT, "split": "words", "truncate": "after:2"});
-    let mut connection = stack.begin(Call::post(
-        "/v1/chat/completions",
-        &scripted_chat(&cut, true),
-    ));
-    let head = connection.read_head();
-    match (head, connection.read_rest()) {
-        (Ok(head), Err(ClientError::Closed(got))) => {
-            let id = id_of(&head);
-            assert_eq!(
-                outcome(&id),
-                is(200, Outcome::UpstreamFailed, "upstream_reset")
-            );
-            // A reset may take bytes with it that the client had not read yet.
-            assert!(stack.session(&id).response_body().starts_with(&got));
-        }
-        other => panic!("an answer that looks whole: {other:?}"),
+    let failed = Outcome::UpstreamFailed;
+    for streams in [true, false] {
+        let answer = stack.call(call(json!({"close": "before"}), streams));
+        let ended = ending(&stack, &request_id(&answer));
+        assert_eq!(ended, (502, failed, "upstream_reset".to_owned()));
+        assert_eq!(stack.session_of(&answer).response_body(), answer.body);
     }
-    stack.assert_never_written(&[&secret]);
-    stack.assert_verified();
-    let sessions = stack.sessions();
-    assert_eq!(sessions.len(), 10);
-    assert!(
-        sessions
-            .iter()
-            .all(|summary| summary.ended == Ended::Closed && summary.whole)
+    let cut = json!({"text": TEXT, "split": "words", "truncate": "after:2"});
+    let mut connection = stack.begin(call(cut, true));
+    let id = id_of(&connection.read_head().expect("a head"));
+    let Err(ClientError::Closed(got)) = connection.read_rest() else {
+        panic!("an answer that looks whole");
+    };
+    assert_eq!(
+        ending(&stack, &id),
+        (200, failed, "upstream_reset".to_owned())
     );
+    // A reset may take bytes with it that the client had not read yet.
+    assert!(stack.session(&id).response_body().starts_with(&got));
+    stack.assert_verified();
+    assert_whole(&stack, 5);
 }
 
 #[test]
