@@ -25,10 +25,13 @@ use crate::http1::{
 
 /// A refused request's body up to this size is read and dropped, so that the connection can go on.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
-/// What a closing connection reads and drops, so that its last answer is not lost to a reset.
+/// What a connection that found no room reads and drops, so that its answer is not lost to a reset.
+/// Others that close do so up to the size of a body: SDKs write all of it before they read.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
-/// How long it does so.
+/// How long a closing connection waits for more to drop, or for its client to close.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long it does so at most, while more keeps coming.
+const LINGER_MAX: Duration = Duration::from_secs(10);
 /// How long a request waits for fresh keys before it is decided with those at hand.
 const KEYS_WAIT: Duration = Duration::from_secs(3);
 /// How often a slow body's rate is looked at, once its grace is over.
@@ -117,7 +120,7 @@ pub(super) async fn refuse_full(worker: &Rc<Worker>, io: Io, peer: Peer) {
     answer.write(&mut out, false, Persistence::Close);
     let mut io = io;
     if write(&mut io, out, &deadline).await.is_ok() && io.finish().await.is_ok() {
-        drain(&mut io, &deadline).await;
+        drain(&mut io, &deadline, LINGER_BYTES_MAX).await;
     }
 }
 
@@ -139,13 +142,14 @@ async fn secured(worker: &Worker, io: Io, peer: Peer, deadline: &Deadline) -> Op
 }
 
 /// Reads and drops until the other side ends, within bounds.
-async fn drain(io: &mut Io, deadline: &Deadline) {
-    deadline.set(LINGER);
+async fn drain(io: &mut Io, deadline: &Deadline, bytes_max: usize) {
+    let since = Instant::now();
     let mut dropped = 0;
-    while dropped < LINGER_BYTES_MAX {
+    while dropped < bytes_max && since.elapsed() < LINGER_MAX {
         let length = io.input().len();
         dropped += length;
         io.consume(length);
+        deadline.set(LINGER);
         if !matches!(readable(io, deadline).await, Event::Data) {
             return;
         }
@@ -435,7 +439,8 @@ impl Connection<'_> {
             .await
             .is_ok()
         {
-            drain(&mut self.io, &self.deadline).await;
+            let bytes_max = self.worker.core.node.limits.body.0.max(LINGER_BYTES_MAX);
+            drain(&mut self.io, &self.deadline, bytes_max).await;
         }
     }
 }
