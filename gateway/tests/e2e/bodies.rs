@@ -247,6 +247,29 @@ fn bodies_that_have_no_reader_are_refused() {
 }
 
 #[test]
+fn fields_said_twice_are_refused() {
+    let stack = Stack::unrecorded();
+    let body = chat_body("hello", false).into_bytes();
+    for fields in [
+        [JSON, JSON, ("x-a", "b")],
+        [
+            JSON,
+            ("content-encoding", "identity"),
+            ("content-encoding", "gzip"),
+        ],
+        [
+            JSON,
+            ("content-encoding", "gzip"),
+            ("content-encoding", "identity"),
+        ],
+    ] {
+        let answer = post(&stack, body.clone(), &fields);
+        assert_eq!(answer.status(), 415, "{fields:?}: {}", answer.text());
+    }
+    assert_eq!(stack.double.counters().connections, 0);
+}
+
+#[test]
 fn bodies_that_are_not_what_they_say_are_refused() {
     let stack = Stack::unrecorded();
     let valid = chat_body("hello", false);

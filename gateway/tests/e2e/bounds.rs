@@ -107,6 +107,32 @@ fn bodies_are_bounded() {
     assert_eq!(stack.double.counters().requests, 2);
 }
 
+/// A client that writes all of its request before it reads gets its refusal all the same: closing
+/// while bytes are on their way would destroy it.
+#[test]
+fn a_refusal_arrives_though_the_body_is_still_on_its_way() {
+    let stack = Stack::unrecorded();
+    let body = chat_body(&"word ".repeat(1 << 20), false);
+    for (token, path, status) in [
+        ("nonsense", "/v1/chat/completions", 401),
+        (stack.token().as_str(), "/v1/nothing", 403),
+    ] {
+        for _ in 0..5 {
+            let mut connection = stack.connect();
+            connection.send(&post_bytes(token, path, &body)).unwrap();
+            assert_eq!(connection.read_response().unwrap().status(), status);
+            assert!(connection.closed());
+        }
+    }
+    // Far beyond the bound, in chunks.
+    let value = serde_json::from_str(&chat_body(&"word ".repeat(2 << 20), false)).unwrap();
+    let call = Call::post("/v1/chat/completions", &value).token(&stack.token());
+    let mut connection = stack.connect();
+    connection.send(&call.chunked(100_000).bytes()).unwrap();
+    assert_eq!(connection.read_response().unwrap().status(), 413);
+    assert_eq!(stack.double.counters().connections, 0);
+}
+
 #[test]
 fn slow_heads_and_idle_connections_end() {
     let stack = Stack::bounded("head_read = \"200ms\"\nidle = \"200ms\"");

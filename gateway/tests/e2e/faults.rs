@@ -92,16 +92,21 @@ fn a_model_that_answers_too_late() {
         "it works on"
     );
 
+    // A head that trickles is late as well.
+    let trickle = refusal(&stack, &json!({ "wire_bytes": 1, "wire_ms": 60 }), false);
+    assert_eq!(trickle, (504, "upstream_timeout".to_owned()));
+    assert!(stack.double.wait(SOON, |counters| counters.cancelled == 2));
+
     // In the middle of a stream: what had come is there, the end is not.
     let stalled = scripted(&json!({ "text": "a b c d", "stall": "2:60000" }), true);
     let got = torn(&stack, &stack.token(), &stalled);
     assert!(got.contains("\"a ") && !got.contains("[DONE]"), "{got}");
-    assert!(stack.double.wait(SOON, |counters| counters.cancelled == 2));
+    assert!(stack.double.wait(SOON, |counters| counters.cancelled == 3));
 
     // In the middle of a body that is inspected whole: nothing had been sent.
     let slow = json!({ "wire_bytes": 40, "wire_ms": 1000 });
     assert_eq!(refusal(&stack, &slow, false).0, 504);
-    assert!(stack.double.wait(SOON, |counters| counters.cancelled == 3));
+    assert!(stack.double.wait(SOON, |counters| counters.cancelled == 4));
     assert_eq!(stack.chat("hello").status(), 200);
 }
 
@@ -251,6 +256,34 @@ fn answers_that_cannot_be_inspected_are_not_passed_on() {
             "{answer}: {got}"
         );
     }
+}
+
+#[test]
+fn answers_too_large_to_be_inspected_are_not_passed_on() {
+    let stack = Stack::bounded("response_body = \"64KiB\"");
+    let large = |more: Value| {
+        let mut answer = json!({ "text": "words ", "repeat": 20_000 });
+        answer
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        answer
+    };
+    for more in [
+        json!({}),
+        json!({ "framing": "chunked" }),
+        json!({ "framing": "close" }),
+        json!({ "encoding": "gzip" }),
+        json!({ "encoding": "deflate" }),
+    ] {
+        let (status, code) = refusal(&stack, &large(more.clone()), false);
+        assert_eq!(status, 502, "{more}: {code}");
+        assert!(!code.is_empty());
+    }
+    // A stream is inspected as it comes: its whole may be larger.
+    let body = scripted(&large(json!({ "burst": 500 })), true);
+    let answer = stack.post(&stack.token(), "/v1/chat/completions", &body);
+    assert!(answer.text().ends_with("data: [DONE]\n\n"));
 }
 
 #[test]

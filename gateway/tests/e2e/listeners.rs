@@ -64,7 +64,7 @@ fn a_unix_client_that_goes_is_noticed_too() {
 }
 
 #[test]
-fn a_gateway_with_a_unix_socket_alone_serves() {
+fn a_model_behind_a_unix_socket_is_reached() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.sock");
     let stack = Stack::with(|setup| {
@@ -147,4 +147,42 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
         "{said}"
     );
     assert_eq!(served(&first), 200);
+}
+
+/// A program of the test's own, ended with it.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_gateway_without_tcp_serves() {
+    let stack = Stack::unrecorded();
+    let config = std::fs::read_to_string(stack.path("gateway.toml")).unwrap();
+    let config = config
+        .replace("tcp = \"127.0.0.1:0\"", "unix = \"only.sock\"")
+        .replace("gateway.ready", "only.ready")
+        .replace("control.sock", "only-control.sock");
+    std::fs::write(stack.path("only.toml"), config).unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_penstock-gateway"))
+        .args(["run", "--config"])
+        .arg(stack.path("only.toml"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _running = Running(child);
+    let ready = stack.path("only.ready");
+    assert!(stack.wait(|| ready.exists()));
+    let socket = stack.path("only.sock");
+    let line = std::fs::read_to_string(ready).unwrap();
+    assert_eq!(line, format!("unix:{}\n", socket.display()));
+    let mut unix = Connection::unix(&socket).unwrap();
+    unix.send(&Call::get("/v1/models").token(&stack.token()).bytes())
+        .unwrap();
+    assert_eq!(unix.read_response().unwrap().status(), 200);
 }

@@ -1,6 +1,7 @@
 //! The program itself: how it starts, what it says of its configuration, what it tells while it
 //! runs, and how it ends.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -322,6 +323,8 @@ fn the_control_socket_tells_how_it_goes() {
         assert_eq!(counters[name], count, "{name}: {counters}");
     }
     assert_eq!(control_raw(&stack, "/nothing"), 404);
+    let mode = std::fs::metadata(stack.path("control.sock")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o660);
     stack.kill_recorder();
     assert!(wait(|| control(&stack, "/healthz").0 == 503));
     let reason = control(&stack, "/healthz").1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use penstock_loadgen::client::{Call, Head, parse_head};
+use penstock_loadgen::client::{Call, Connection, Head, parse_head};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -330,4 +330,75 @@ fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let key = other.key_pem();
     let line = key.lines().nth(1).unwrap();
     assert!(!stack.log().contains(line), "a key is in the log");
+}
+
+#[test]
+fn a_session_goes_on_with_new_keys_and_its_end_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let stack = stack(folder.path());
+    let token = stack.token();
+    let mut client = Client::modern(stack.address(), &pair).unwrap();
+    for _ in 0..3 {
+        client.stream.conn.refresh_traffic_keys().unwrap();
+        client.send(&Call::get("/v1/models").token(&token).bytes());
+        assert_eq!(client.answer().0.status, 200);
+    }
+    // A byte a record.
+    for byte in Call::get("/v1/models").token(&token).bytes() {
+        client.send(&[byte]);
+    }
+    assert_eq!(client.answer().0.status, 200);
+    // Whether it says so or not: a client that goes is noticed in mid-stream.
+    let body = scripted(&json!({ "ttft_ms": 60000 }), true);
+    for (gone, says_so) in [(1, true), (2, false)] {
+        let mut client = Client::modern(stack.address(), &pair).unwrap();
+        client.send(&post_bytes(&token, "/v1/chat/completions", &body));
+        assert_eq!(client.answer().0.status, 200);
+        if says_so {
+            client.stream.conn.send_close_notify();
+            client.stream.flush().unwrap();
+        } else {
+            client
+                .stream
+                .sock
+                .shutdown(std::net::Shutdown::Both)
+                .unwrap();
+        }
+        let soon = Duration::from_secs(10);
+        assert!(
+            stack
+                .double
+                .wait(soon, |counters| counters.cancelled == gone),
+            "{says_so}"
+        );
+    }
+}
+
+#[test]
+fn the_unix_socket_beside_a_tls_port_is_clear() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.listen = format!(
+            "unix = \"gateway.sock\"\ntls = {{ certificate = {certificate:?}, key = {key:?} }}"
+        );
+    });
+    let mut unix = Connection::unix(&stack.path("gateway.sock")).unwrap();
+    let get = Call::get("/v1/models").token(&stack.token());
+    get.over(&mut unix).unwrap();
+    assert_eq!(unix.read_response().unwrap().status(), 200);
+    let mut client = Client::modern(stack.address(), &pair).unwrap();
+    client.send(&get.bytes());
+    assert_eq!(client.answer().0.status, 200);
+    let seen = stack.double.requests();
+    let schemes: Vec<_> = seen
+        .iter()
+        .map(|request| request.field("x-forwarded-proto"))
+        .collect();
+    assert_eq!(schemes, [Some("http"), Some("https")]);
 }

@@ -2,6 +2,8 @@
 //! stays behind, what is the gateway's is put in, nothing is sent twice, and nobody who has gone is
 //! worked for.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use penstock_loadgen::client::Call;
@@ -286,4 +288,115 @@ fn a_client_that_sends_ahead_and_goes_is_noticed_too() {
         1,
         "the second was never begun"
     );
+}
+
+#[test]
+fn a_large_body_arrives_byte_for_byte() {
+    let stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.policy = "[[grant]]\ngroups = [\"engineers\"]\nmodels = [\"*\"]\n\
+                        operations = [\"infer\"]\n"
+            .to_owned();
+    });
+    let token = stack.token();
+    // Around the size up to which head and body travel together, and far beyond it.
+    for size in [65_000, 66_000, 3 << 20] {
+        for chunk in [None, Some(10_007)] {
+            let text: String = (0..size / 8)
+                .map(|number| format!("{number:07} "))
+                .collect();
+            let mut call = Call::chat(MODEL, &text, false).token(&token);
+            if let Some(bytes) = chunk {
+                call = call.chunked(bytes);
+            }
+            assert_eq!(call.to(stack.address()).unwrap().status(), 200);
+            let seen = stack.double.requests().pop().unwrap();
+            assert_eq!(seen.json()["messages"][0]["content"], text);
+            assert_eq!(
+                seen.field("content-length"),
+                Some(&*seen.body.len().to_string())
+            );
+        }
+    }
+}
+
+#[test]
+fn of_an_answers_fields_the_client_sees_what_is_meant_for_it() {
+    let stack = Stack::unrecorded();
+    let raw = "HTTP/1.1 200 Fine\r\nContent-Type: application/json\r\nConnection: close, X-Hop\r\n\
+               X-Hop: 1\r\nKeep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\nTrailer: X-T\r\n\
+               Server: engine/1\r\nSet-Cookie: a=b\r\nX-Request-Id: theirs\r\nAlt-Svc: h3\r\n\
+               X-Many: 1\r\nx-many: 2\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}";
+    let body = scripted(&json!({ "raw": raw }), false);
+    let answer = stack.post(&stack.token(), "/v1/chat/completions", &body);
+    assert_eq!(answer.text(), "{}");
+    let head = &answer.head;
+    for name in [
+        "connection",
+        "x-hop",
+        "keep-alive",
+        "proxy-authenticate",
+        "trailer",
+        "server",
+        "set-cookie",
+        "alt-svc",
+    ] {
+        assert_eq!(head.field(name), None, "{name}");
+    }
+    assert_eq!(head.all("x-many").collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(head.field("retry-after"), Some("7"));
+    let ids: Vec<_> = head.all("x-request-id").collect();
+    assert!(ids.len() == 1 && ids[0] != "theirs", "{ids:?}");
+    assert_eq!(head.all("content-length").collect::<Vec<_>>(), ["2"]);
+}
+
+/// Answers each request on `listener` with `{"n":1}`, `{"n":2}` …, and after the first sends what
+/// nobody asked for, at once or a little later. Ends with the listener's last client.
+fn poisoner(listener: TcpListener, pause: Duration) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let answer = |text: &str| {
+            let length = text.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\
+                 \r\n\r\n{text}"
+            )
+        };
+        let mut held: Vec<TcpStream> = Vec::new();
+        for number in 1..=3 {
+            let (mut socket, _) = listener.accept().expect("a connection");
+            let mut request = [0; 4096];
+            assert!(socket.read(&mut request).expect("a request") > 0);
+            let mut bytes = answer(&format!("{{\"n\":{number}}}")).into_bytes();
+            if pause.is_zero() {
+                bytes.extend(answer("{\"n\":\"poison\"}").into_bytes());
+            }
+            socket.write_all(&bytes).expect("an answer");
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+                // The gateway may have closed already, which is as well.
+                let _ = socket.write_all(answer("{\"n\":\"poison\"}").as_bytes());
+            }
+            held.push(socket);
+        }
+    })
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_nobodys() {
+    for pause in [Duration::ZERO, Duration::from_millis(50)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = poisoner(listener, pause);
+        let stack = Stack::with(|setup| {
+            setup.record = false;
+            setup.upstream_address = Some(address.to_string());
+        });
+        for number in 1..=3 {
+            let answer = stack.chat("hello");
+            assert_eq!(answer.json()["n"], number, "{pause:?}");
+            // Long enough for what comes late to have come.
+            std::thread::sleep(pause * 3);
+        }
+        server.join().unwrap();
+    }
 }
