@@ -76,6 +76,26 @@ fn without_a_recorder_calls_are_refused_until_it_is_back() {
 }
 
 #[test]
+fn a_gateway_that_starts_before_its_recorder_waits_for_it() {
+    let mut stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.recorder = "on_loss = \"refuse\"\n".to_owned();
+    });
+    let refused = stack.chat("too early");
+    assert_eq!(
+        (refused.status(), code(&refused).as_str()),
+        (503, "recorder_unavailable")
+    );
+    stack.start_recorder();
+    assert!(stack.wait(|| stack.recorder_connected()));
+    let answer = stack.chat("now");
+    assert_eq!(answer.status(), 200);
+    stack.session_of(&answer);
+    assert_eq!(stack.double.counters().requests, 1);
+    stack.assert_verified();
+}
+
+#[test]
 fn a_stream_survives_its_recorder_and_every_frame_is_in_the_log_once() {
     let mut stack = Stack::start();
     let answer = json!({"text": words(60), "split": "words", "inter_token_ms": 20});

@@ -349,3 +349,41 @@ fn with_policies_off_identity_and_known_routes_still_count() {
         "{close:?}"
     );
 }
+
+#[test]
+fn a_grants_bounds_hold_and_the_most_generous_one_counts() {
+    let stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.policy = "[[grant]]\ngroups = [\"*\"]\nmodels = [\"*\"]\noperations = [\"infer\"]\n\
+            limits = { prompt_tokens = 100, body_bytes = 2000 }\n\
+            [[grant]]\ngroups = [\"long\"]\nmodels = [\"llama-*\"]\noperations = [\"infer\"]\n\
+            limits = { prompt_tokens = 1000, body_bytes = 8000 }\n"
+            .to_owned();
+    });
+    let refusal = |group: &str, model: &str, prompt: &str| {
+        let token = stack.issuer.token("alice", &[group]);
+        let answer = stack.send(Call::chat(model, prompt, false).token(&token));
+        (answer.status(), code(&answer))
+    };
+    let over = |code: &str| (403, code.to_owned());
+    let within = (200, String::new());
+    assert_eq!(refusal("x", MODEL, &"a".repeat(300)), within);
+    assert_eq!(
+        refusal("x", MODEL, &"a".repeat(500)),
+        over("prompt_over_grant")
+    );
+    assert_eq!(
+        refusal("x", MODEL, &"a".repeat(3000)),
+        over("body_over_grant")
+    );
+    assert_eq!(refusal("long", MODEL, &"a".repeat(3000)), within);
+    assert_eq!(
+        refusal("long", "other", &"a".repeat(3000)),
+        over("body_over_grant")
+    );
+    assert_eq!(
+        refusal("long", MODEL, &"a".repeat(5000)),
+        over("prompt_over_grant")
+    );
+    assert_eq!(stack.double.counters().requests, 2);
+}

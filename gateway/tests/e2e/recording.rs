@@ -394,3 +394,30 @@ fn a_log_that_was_changed_does_not_verify() {
         .expect_err("changed");
     assert!(report.contains("ALTERED"), "{report}");
 }
+
+#[test]
+fn how_long_text_was_held_and_what_anthropic_was_told_are_in_the_record() {
+    let stack = Stack::with(|setup| setup.limits = "hold = \"200ms\"".to_owned());
+    // The number never comes to its end, so its beginning is masked after the time of a hold.
+    let answer = json!({"split": ["order CUST-1234", "5678 is ready"], "stall": [[1, 600_000]]});
+    let body = json!({"model": MODEL, "max_tokens": 9, "stream": true,
+        "messages": [{"role": "user", "content": directive(&answer)}]});
+    let mut connection = stack.begin(Call::post("/v1/messages", &body));
+    let id = id_of(&connection.read_head().expect("a head"));
+    let mut got = Vec::new();
+    while !contains(&got, "[masked") {
+        let piece = connection.next_piece().expect("it goes on");
+        got.extend(piece.expect("it goes on"));
+    }
+    drop(connection);
+    let session = stack.session(&id);
+    assert_eq!(open_of(&session).dialect, "anthropic");
+    let close = close_of(&session);
+    assert_eq!(close.outcome, Outcome::ClientGone);
+    assert!(close.timings.held_max >= 100_000_000, "{:?}", close.timings);
+    assert_eq!(session.response_body(), got);
+    // The id says when: version 7, and one after the other.
+    assert_eq!(&id[14..15], "7", "{id}");
+    let next = request_id(&stack.chat("hello"));
+    assert!(next > id, "{next} came after {id}");
+}

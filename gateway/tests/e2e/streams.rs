@@ -372,3 +372,88 @@ fn text_held_too_long_is_masked_not_released() {
         "{text}"
     );
 }
+
+#[test]
+fn the_rest_of_a_text_comes_before_whatever_ends_it() {
+    let stack = stack();
+    // A number that lacks a digit: held until the text ends, and then sent as it is.
+    let unfinished = "your number is CUST-1234567";
+    let chat = |answer: Value| {
+        stream(
+            &stack,
+            "/v1/chat/completions",
+            &scripted_chat(&answer, true),
+        )
+    };
+    for split in SPLITS {
+        let finish = |event: &Event| {
+            let value = event.json().unwrap_or_default();
+            value
+                .pointer("/choices/0/finish_reason")
+                .is_some_and(Value::is_string)
+        };
+        let events = chat(json!({"text": unfinished, "split": split, "choices": 2}));
+        let end = events.iter().position(finish).expect("a finish reason");
+        assert_eq!(channels(&events)["1/content"], unfinished, "{split}");
+        assert_eq!(
+            channels(&events[..=end])["0/content"],
+            unfinished,
+            "{split}"
+        );
+        // All events of an answer carry its id, those that we add too.
+        let of = |name: &str| {
+            let values = events.iter().filter_map(Event::json);
+            values
+                .map(|value| value[name].to_string())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        for name in ["id", "object", "created", "model"] {
+            assert_eq!(of(name).len(), 1, "{name}: {:?}", of(name));
+        }
+        let events = chat(json!({"text": unfinished, "split": split, "finish_reason": ""}));
+        let end = events
+            .iter()
+            .position(|event| event.data == "[DONE]")
+            .expect("[DONE]");
+        assert_eq!(end, events.len() - 1);
+        assert_eq!(channels(&events)["0/content"], unfinished, "{split}");
+
+        let prompt = directive(&json!({"text": unfinished, "split": split}));
+        let body = json!({"model": MODEL, "input": prompt, "stream": true});
+        let events = stream(&stack, "/v1/responses", &body);
+        let named = |name: &str| {
+            events
+                .iter()
+                .position(|event| event.name.as_deref() == Some(name))
+        };
+        let end = named("response.output_text.done").expect("its end");
+        let text = joined(&events[..end], crate::witness::at("/delta"));
+        assert_eq!(text, unfinished, "{split}");
+        let numbers = events
+            .iter()
+            .filter_map(Event::json)
+            .map(|event| event["sequence_number"].as_u64().expect("a number"));
+        assert!(numbers.is_sorted(), "{split}");
+
+        let body = json!({"model": MODEL, "max_tokens": 9, "stream": true,
+            "messages": [{"role": "user", "content": prompt}]});
+        let events = stream(&stack, "/v1/messages", &body);
+        let named = |name: &str| {
+            events
+                .iter()
+                .position(|event| event.name.as_deref() == Some(name))
+        };
+        let end = named("content_block_stop").expect("its end");
+        assert_eq!(
+            joined(&events[..end], crate::witness::at("/delta/text")),
+            unfinished,
+            "{split}"
+        );
+        for event in &events {
+            assert_eq!(
+                event.json().expect("JSON")["type"].as_str(),
+                event.name.as_deref()
+            );
+        }
+    }
+}
