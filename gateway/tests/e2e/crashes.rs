@@ -242,7 +242,12 @@ fn read_on(mut connection: Connection) -> Option<Got> {
 
 #[test]
 fn what_a_client_got_before_the_gateway_was_killed_is_in_the_log() {
-    let mut stack = Stack::start();
+    let mut stack = Stack::with(|setup| {
+        // A ring for each core, where there are two.
+        if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+            setup.top = "cores = [0, 1]".to_owned();
+        }
+    });
     let mut dice = Dice::new();
     let mut got: Vec<Got> = Vec::new();
     for _ in 0..KILLS {
@@ -388,6 +393,42 @@ fn by_id(stack: &Stack) -> HashMap<String, Session> {
         }
     }
     sessions
+}
+
+#[test]
+fn what_a_dead_gateway_left_in_its_ring_is_written_down() {
+    let mut stack = Stack::start();
+    assert_eq!(stack.chat("before").status(), 200);
+    stack.pause_recorder(true);
+    let whole = stack.chat("while nobody drains the ring");
+    assert_eq!(whole.status(), 200);
+    let mut connection = stack.begin(paced(400, 10));
+    let head = connection.read_head().expect("a head");
+    let id = head.field("x-request-id").expect("an id").to_owned();
+    let mut got = Vec::new();
+    while got.len() < 4000 {
+        got.extend(
+            connection
+                .next_piece()
+                .expect("it goes on")
+                .expect("it goes on"),
+        );
+    }
+    stack.kill_gateway();
+    stack.pause_recorder(false);
+    assert_eq!(stack.session_of(&whole).response_body(), whole.body);
+    let marked = |session: &Session| session.frames.iter().any(|frame| frame.by_recorder);
+    assert!(
+        stack.wait(|| by_id(&stack).get(&id).is_some_and(marked)),
+        "it was abandoned"
+    );
+    let session = by_id(&stack).remove(&id).expect("the session");
+    assert!(session.response_body().starts_with(&got));
+    assert!(session.close().is_none());
+    let dir = stack.segments();
+    let shown = stack.recorder_tool(&["show", dir.to_str().expect("a path"), &id]);
+    assert!(shown.expect("it is shown").contains("abandoned"));
+    stack.assert_verified();
 }
 
 #[test]

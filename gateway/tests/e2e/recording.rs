@@ -238,6 +238,30 @@ fn what_breaks_off_is_recorded_as_far_as_it_came() {
     };
     assert!(stack.wait(|| stack.sessions().iter().any(gone)));
 
+    // And before its own request was whole.
+    let before = stack.double.counters().requests;
+    let bytes = Call::chat(MODEL, &"never sent ".repeat(100), false)
+        .token(&stack.token())
+        .bytes();
+    let mut connection = stack.connect();
+    connection
+        .send(&bytes[..bytes.len() - 500])
+        .expect("a part is sent");
+    assert!(
+        stack.wait(|| stack.sessions().len() == 3),
+        "its head is enough for a record"
+    );
+    drop(connection);
+    let count = || {
+        stack
+            .sessions()
+            .iter()
+            .filter(|summary| gone(summary))
+            .count()
+    };
+    assert!(stack.wait(|| count() == 2), "{:?}", stack.sessions());
+    assert_eq!(stack.double.counters().requests, before);
+
     // The engine fails before its answer, and in the middle of it.
     let failed = Outcome::UpstreamFailed;
     for streams in [true, false] {
@@ -259,7 +283,7 @@ fn what_breaks_off_is_recorded_as_far_as_it_came() {
     // A reset may take bytes with it that the client had not read yet.
     assert!(stack.session(&id).response_body().starts_with(&got));
     stack.assert_verified();
-    assert_whole(&stack, 5);
+    assert_whole(&stack, 6);
 }
 
 #[test]
