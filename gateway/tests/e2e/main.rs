@@ -10,6 +10,7 @@ mod bounds;
 mod calls;
 mod codec;
 mod crashes;
+mod crowd;
 mod credential;
 mod faults;
 mod guards;
