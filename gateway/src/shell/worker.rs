@@ -29,6 +29,9 @@ use crate::upstream::Pool;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often upstream connections that rested too long are closed.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Connections beyond the bound that a core tells so at once; more of them are closed unanswered,
+/// so that those who find no room do not take what is left of descriptors and time.
+const REFUSALS_MAX: usize = 256;
 /// How often a stopping core looks whether its last exchange has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -65,6 +68,8 @@ pub(super) struct Worker {
     pub(super) upstream: UpstreamAddress,
     pub(super) tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
     pub(super) connections: Cell<usize>,
+    /// Connections that are being told that there is no room. They take no place from others.
+    pub(super) refusals: Cell<usize>,
     pub(super) stopping: Cell<bool>,
 }
 
@@ -107,6 +112,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         upstream: seed.upstream,
         tls: seed.tls,
         connections: Cell::new(0),
+        refusals: Cell::new(0),
         stopping: Cell::new(false),
     });
     let Listeners { tcp, unix } = seed.listeners;
@@ -200,30 +206,45 @@ impl Worker {
     fn take(self: Rc<Self>, io: Io, peer: Peer) {
         let counters = &self.core.counters;
         counters.connections.bump();
-        let full = self.connections.get() >= self.core.node.limits.connections_per_core;
-        if full {
+        if self.connections.get() >= self.core.node.limits.connections_per_core {
             counters.connections_refused.bump();
-        }
-        self.connections.set(self.connections.get() + 1);
-        let guest = Guest(self);
-        compio::runtime::spawn(async move {
-            if full {
-                connection::refuse_full(&guest.0, io, peer).await;
-            } else {
-                connection::serve(&guest.0, io, peer).await;
+            if self.refusals.get() < REFUSALS_MAX {
+                let guest = Guest::new(self, |worker| &worker.refusals);
+                compio::runtime::spawn(async move {
+                    connection::refuse_full(&guest.worker, io, peer).await;
+                })
+                .detach();
             }
-            drop(guest);
+            return;
+        }
+        let guest = Guest::new(self, |worker| &worker.connections);
+        compio::runtime::spawn(async move {
+            connection::serve(&guest.worker, io, peer).await;
         })
         .detach();
     }
 }
 
 /// Counts a connection for as long as it lives, panics included.
-struct Guest(Rc<Worker>);
+struct Guest {
+    worker: Rc<Worker>,
+    count: fn(&Worker) -> &Cell<usize>,
+}
+
+// === impl Guest ===
+
+impl Guest {
+    fn new(worker: Rc<Worker>, count: fn(&Worker) -> &Cell<usize>) -> Self {
+        let cell = count(&worker);
+        cell.set(cell.get() + 1);
+        Self { worker, count }
+    }
+}
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        let cell = (self.count)(&self.worker);
+        cell.set(cell.get() - 1);
     }
 }
 

@@ -231,6 +231,34 @@ fn serve_once(stack: &Stack, request: &[u8]) -> Option<u16> {
     Some(connection.read_response().ok()?.status())
 }
 
+/// Those who found no room, and stay, take no place from those who come when there is some.
+#[test]
+fn a_crowd_at_the_door_keeps_nobody_out() {
+    let stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.top = "cores = [0]".to_owned();
+        setup.limits = "connections_per_core = 1".to_owned();
+    });
+    let get = Call::get("/v1/models").token(&stack.token()).bytes();
+    let mut held = stack.connect();
+    held.send(&get).unwrap();
+    assert_eq!(held.read_response().unwrap().status(), 200);
+    let mut crowd: Vec<Connection> = (0..600).map(|_| stack.connect()).collect();
+    let told = crowd
+        .iter_mut()
+        .filter_map(|connection| connection.read_response().ok());
+    assert!(told.filter(|answer| answer.status() == 503).count() > 0);
+    drop(held);
+    // Each that is refused now stays too.
+    assert!(stack.wait(|| {
+        let mut connection = stack.connect();
+        let sent = connection.send(&get);
+        let answer = connection.read_response();
+        crowd.push(connection);
+        sent.is_ok() && answer.is_ok_and(|answer| answer.status() == 200)
+    }));
+}
+
 /// A client that does not read does not hold its core: others are served, and it is given up.
 #[test]
 fn a_client_that_does_not_read_is_given_up() {

@@ -52,6 +52,7 @@ impl OneCore {
             upstream: UpstreamAddress::Tcp(double.address()),
             tls: None,
             connections: Cell::new(0),
+            refusals: Cell::new(0),
             stopping: Cell::new(false),
         });
         let runtime = build(None).unwrap();
