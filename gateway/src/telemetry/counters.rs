@@ -51,7 +51,8 @@ counters! {
     upstream_failures,
     /// Exchanges whose client went away before the end.
     abandoned,
-    /// Exchanges served without a record.
+    /// Exchanges begun while no recorder was connected, where that is allowed. What finds room in
+    /// the ring is recorded all the same; what does not is told as a gap.
     unrecorded,
     /// Frames written to the ring.
     frames,
