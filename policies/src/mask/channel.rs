@@ -1,9 +1,8 @@
 //! A text that comes in pieces, masked as it comes.
 
 use super::{MaskKey, Plan, Writer};
-use crate::scan::cursor::Cursor;
+use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::watch::Watcher;
 use crate::scan::{Match, Scanner};
 
 /// A longer delta is read in pieces of this size, so that its length never sizes the buffer.
@@ -27,8 +26,7 @@ pub struct Channel {
     text: String,
     base: usize,
     sent: usize,
-    cursor: Cursor,
-    watcher: Watcher,
+    lanes: Lanes,
 }
 
 // === impl Channel ===
@@ -92,15 +90,17 @@ impl Channel {
             out,
             sent,
         };
-        self.cursor.force(scanner, &plan.mask, &view, &mut writer);
-        self.sent = self.cursor.held_from().max(self.sent);
+        self.lanes
+            .cursor
+            .force(scanner, &plan.mask, &view, &mut writer);
+        self.sent = self.lanes.cursor.held_from().max(self.sent);
         self.trim(plan);
     }
 
     /// Bytes of text that came and are neither sent nor certain to be replaced: what waits for
     /// more.
     pub fn held_bytes(&self) -> usize {
-        self.received_bytes() - self.sent.max(self.cursor.needs_from())
+        self.received_bytes() - self.sent.max(self.lanes.cursor.needs_from())
     }
 
     /// How many bytes of the text are done with: every byte below has been sent or replaced.
@@ -123,30 +123,27 @@ impl Channel {
         out: &mut String,
     ) {
         let view = View::new(&self.text, self.base, last);
-        if !plan.watch.is_empty() {
-            self.watcher.advance(scanner, &plan.watch, &view, on_match);
-        }
-        if plan.mask.is_empty() {
-            out.push_str(view.slice(self.sent, view.end()));
-            self.sent = view.end();
-        } else {
-            let sent = &mut self.sent;
-            let mut writer = Writer {
-                scanner,
-                plan,
-                key,
-                on_match,
-                out: &mut *out,
-                sent: &mut *sent,
-            };
-            self.cursor.advance(scanner, &plan.mask, &view, &mut writer);
-            let held_from = self.cursor.held_from();
-            if *sent < held_from {
-                if !self.cursor.is_replaced() {
-                    out.push_str(view.slice(*sent, held_from));
-                }
-                *sent = held_from;
+        let sent = &mut self.sent;
+        let mut writer = Writer {
+            scanner,
+            plan,
+            key,
+            on_match,
+            out: &mut *out,
+            sent: &mut *sent,
+        };
+        self.lanes
+            .advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
+        let cursor = &self.lanes.cursor;
+        let held_from = match plan.mask.is_empty() {
+            true => view.end(),
+            false => cursor.held_from(),
+        };
+        if *sent < held_from {
+            if !cursor.is_replaced() {
+                out.push_str(view.slice(*sent, held_from));
             }
+            *sent = held_from;
         }
         self.trim(plan);
     }
@@ -155,10 +152,10 @@ impl Channel {
     fn trim(&mut self, plan: &Plan) {
         let mut needed = self.received_bytes();
         if !plan.mask.is_empty() {
-            needed = needed.min(self.cursor.needs_from());
+            needed = needed.min(self.lanes.cursor.needs_from());
         }
         if !plan.watch.is_empty() {
-            needed = needed.min(self.watcher.needs_from());
+            needed = needed.min(self.lanes.watcher.needs_from());
         }
         let removable = needed.saturating_sub(self.base + Scanner::RETAINED_BYTES);
         if removable >= TRIM_BYTES_MIN {

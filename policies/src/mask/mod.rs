@@ -8,9 +8,9 @@ mod channel;
 
 pub use channel::Channel;
 
-use crate::scan::cursor::{Cursor, Sink};
+use crate::scan::cursor::Sink;
+use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::watch::Watcher;
 use crate::scan::{Match, RuleIndex, RuleMask, Scanner};
 
 /// Hexadecimal digits of a pseudonym.
@@ -44,12 +44,6 @@ pub fn mask_text(
     on_match: &mut dyn FnMut(Match),
 ) -> Option<String> {
     let view = View::whole(text);
-    if !plan.watch.is_empty() {
-        Watcher::default().advance(scanner, &plan.watch, &view, on_match);
-    }
-    if plan.mask.is_empty() {
-        return None;
-    }
     let mut out = String::new();
     let mut sent = 0;
     let mut writer = Writer {
@@ -60,7 +54,7 @@ pub fn mask_text(
         out: &mut out,
         sent: &mut sent,
     };
-    Cursor::default().advance(scanner, &plan.mask, &view, &mut writer);
+    Lanes::default().advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
     if sent == 0 {
         return None;
     }
@@ -105,6 +99,10 @@ impl Sink for Writer<'_> {
 
     fn resume_at(&mut self, end: usize) {
         *self.sent = end;
+    }
+
+    fn watched(&mut self, found: Match) {
+        (self.on_match)(found);
     }
 }
 

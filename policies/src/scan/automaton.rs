@@ -142,6 +142,15 @@ impl Automaton {
         self.starts[before as usize]
     }
 
+    /// The states in which it may start, each once; without the dead one.
+    pub(crate) fn distinct_starts(&self) -> Vec<u16> {
+        let mut starts: Vec<u16> = self.starts.to_vec();
+        starts.sort_unstable();
+        starts.dedup();
+        starts.retain(|start| *start != DEAD);
+        starts
+    }
+
     /// The next state, and whether a match ended before `byte`.
     #[inline]
     pub(crate) fn step(&self, state: u16, byte: u8) -> (u16, bool) {

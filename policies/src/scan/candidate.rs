@@ -1,18 +1,19 @@
 //! One rule tried at one start: a few bytes that move forward with the text.
 
 use super::automaton::{Automaton, Before, DEAD, Reading};
+use super::context::Nearby;
 use super::view::View;
-use crate::rule::{Checks, Context, Rule};
+use crate::rule::{Checks, Rule};
 
 /// What of a rule the scan asks for.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) automaton: Automaton,
-    max_len: usize,
+    pub(crate) max_len: usize,
     checks: Checks,
     /// Read backwards from a start: what must stand before it.
     pub(crate) after: Option<Automaton>,
-    context: Option<Context>,
+    context: Option<Nearby>,
     region: Option<CompiledRegion>,
 }
 
@@ -75,7 +76,7 @@ impl Compiled {
             max_len: rule.max_len,
             checks: rule.checks.clone(),
             after: after.transpose()?,
-            context: rule.context.clone(),
+            context: rule.context.as_ref().map(Nearby::new),
             region: region.transpose()?,
         })
     }
@@ -90,16 +91,20 @@ impl Compiled {
             .sum()
     }
 
-    /// Does what stands before `at` allow a match of this rule to start there?
+    /// Does the rule's `after`, if it has one, stand immediately before `at`?
+    #[inline]
     pub(crate) fn may_follow(&self, view: &View<'_>, at: usize) -> bool {
-        if let Some(context) = &self.context
-            && !context.stands_in(view.before(at))
-        {
-            return false;
-        }
         self.after
             .as_ref()
             .is_none_or(|after| stands_before(after, view, at))
+    }
+
+    /// Does a word of the rule's context, if it has one, stand near before `at`?
+    #[inline]
+    pub(crate) fn has_context(&self, view: &View<'_>, at: usize) -> bool {
+        self.context
+            .as_ref()
+            .is_none_or(|context| context.stands_in(view.before(at)))
     }
 }
 

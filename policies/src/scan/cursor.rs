@@ -21,6 +21,8 @@ pub(crate) trait Sink {
     fn complete(&mut self, found: Match);
     /// Everything before `end` was covered by the last replacement, and nothing more.
     fn resume_at(&mut self, end: usize);
+    /// A rule that is only watched matched.
+    fn watched(&mut self, found: Match);
 }
 
 /// The state of the masking lane of one channel.
@@ -55,35 +57,47 @@ struct Best {
 // === impl Cursor ===
 
 impl Cursor {
-    /// Reads the view's new text, and decides all that can be decided.
-    pub(crate) fn advance(
+    /// Goes on with the head, if there is one, over the view's new text.
+    pub(super) fn resume(&mut self, scanner: &Scanner, view: &View<'_>, sink: &mut dyn Sink) {
+        if let Some(mut head) = self.head.take() {
+            self.read_on(&mut head, scanner, view);
+            self.decide(head, view, sink);
+        }
+    }
+
+    /// Where to look for the next start; nowhere while a head is undecided.
+    #[inline]
+    pub(super) fn from(&self) -> Option<usize> {
+        self.head.is_none().then_some(self.at)
+    }
+
+    /// Rules may start at `at`, which is [`Cursor::from`] or later: tries those of `mask`.
+    #[inline]
+    pub(super) fn start(
         &mut self,
         scanner: &Scanner,
         mask: &RuleMask,
+        rules: &[u16],
         view: &View<'_>,
+        at: usize,
         sink: &mut dyn Sink,
     ) {
-        if let Some(mut head) = self.head.take() {
-            self.resume(&mut head, scanner, view);
-            if !self.decide(head, view, sink) {
-                self.read = view.end();
-                return;
-            }
+        let mut head = Head {
+            start: at,
+            best: None,
+            replaced: None,
+            told: false,
+        };
+        self.open(&mut head, scanner, mask, rules, view);
+        if head.best.is_none() && self.live.is_empty() {
+            self.at = at + 1;
+        } else {
+            self.decide(head, view, sink);
         }
-        while let Some((at, rules)) = scanner.starts.next(view, self.at) {
-            let mut head = Head {
-                start: at,
-                best: None,
-                replaced: None,
-                told: false,
-            };
-            self.open(&mut head, scanner, mask, rules, view);
-            if head.best.is_none() && self.live.is_empty() {
-                self.at = at + 1;
-            } else if !self.decide(head, view, sink) {
-                break;
-            }
-        }
+    }
+
+    /// The view has been read to its end.
+    pub(super) fn close(&mut self, view: &View<'_>) {
         if self.head.is_none() {
             self.at = self.at.max(view.end());
         }
@@ -158,8 +172,8 @@ impl Cursor {
         mask: &RuleMask,
         view: &View<'_>,
     ) {
-        let mut from = start + 1;
-        while let Some((at, rules)) = scanner.starts.next(view, from) {
+        let mut walk = scanner.starts.walk(view, start + 1);
+        while let Some((at, rules)) = walk.next() {
             for rule in rules {
                 if self.live.len() < FORCED_MAX
                     && mask.contains(RuleIndex(*rule))
@@ -168,7 +182,6 @@ impl Cursor {
                     self.live.push(candidate);
                 }
             }
-            from = at + 1;
         }
     }
 
@@ -192,7 +205,7 @@ impl Cursor {
         }
     }
 
-    fn resume(&mut self, head: &mut Head, scanner: &Scanner, view: &View<'_>) {
+    fn read_on(&mut self, head: &mut Head, scanner: &Scanner, view: &View<'_>) {
         let read = self.read;
         self.live.retain_mut(|candidate| {
             let compiled = &scanner.compiled[usize::from(candidate.rule)];
@@ -202,16 +215,16 @@ impl Cursor {
         });
     }
 
-    /// Acts on a head. True when it is done with and the cursor has moved on.
-    fn decide(&mut self, mut head: Head, view: &View<'_>, sink: &mut dyn Sink) -> bool {
+    /// Acts on a head: it stays, or it is done with and the cursor moves on.
+    fn decide(&mut self, mut head: Head, view: &View<'_>, sink: &mut dyn Sink) {
         if !self.live.is_empty() {
             self.replace_early(&mut head, view, sink);
             self.head = Some(head);
-            return false;
+            return;
         }
         let Some(best) = head.best else {
             self.at = head.start + 1;
-            return true;
+            return;
         };
         let rule = head.replaced.unwrap_or(RuleIndex(best.rule));
         if head.replaced.is_none() {
@@ -226,7 +239,6 @@ impl Cursor {
         }
         sink.resume_at(best.end);
         self.at = best.end;
-        true
     }
 
     /// A single candidate that can only win needs no waiting: its replacement may go out now.

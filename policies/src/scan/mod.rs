@@ -38,21 +38,26 @@
 //! until the next piece: that is inherent, it could become one.
 
 pub(crate) mod automaton;
+mod bytes;
 pub(crate) mod candidate;
+mod context;
 pub(crate) mod cursor;
+mod gate;
+pub(crate) mod lanes;
 pub(crate) mod starts;
 pub(crate) mod view;
 pub(crate) mod watch;
+mod wide;
 
 use std::collections::HashSet;
 use std::fmt;
 
 use crate::rule::{LOOK_BEHIND_BYTES_MAX, Rule};
 use candidate::{Candidate, Compiled, Outcome};
-use cursor::{Cursor, Sink};
+use cursor::Sink;
+use lanes::Lanes;
 use starts::Starts;
 use view::View;
-use watch::Watcher;
 
 /// The most rules that one scanner takes.
 pub const RULES_MAX: usize = 8192;
@@ -178,7 +183,17 @@ impl Scanner {
 
     /// Reports every match of every rule of `mask` on its own, in order of start, then of rule.
     pub fn find_each(&self, mask: &RuleMask, text: &str, on_match: &mut dyn FnMut(Match)) {
-        Watcher::default().advance(self, mask, &View::whole(text), on_match);
+        struct Tell<'a>(&'a mut dyn FnMut(Match));
+        impl Sink for Tell<'_> {
+            fn replace(&mut self, _: &View<'_>, _: RuleIndex, _: usize, _: Option<usize>) {}
+            fn complete(&mut self, _: Match) {}
+            fn resume_at(&mut self, _: usize) {}
+            fn watched(&mut self, found: Match) {
+                (self.0)(found);
+            }
+        }
+        let view = View::whole(text);
+        Lanes::default().advance(self, &self.none(), mask, &view, &mut Tell(on_match));
     }
 
     /// The matches that masking would replace: leftmost, then longest, then rule order.
@@ -190,9 +205,11 @@ impl Scanner {
                 self.0.push(found);
             }
             fn resume_at(&mut self, _: usize) {}
+            fn watched(&mut self, _: Match) {}
         }
         let mut found = Collect(Vec::new());
-        Cursor::default().advance(self, mask, &View::whole(text), &mut found);
+        let view = View::whole(text);
+        Lanes::default().advance(self, mask, &self.none(), &view, &mut found);
         found.0
     }
 
@@ -210,7 +227,10 @@ impl Scanner {
         {
             return None;
         }
-        Some(Candidate::begin(compiled, rule, view, at))
+        let (candidate, outcome) = Candidate::begin(compiled, rule, view, at);
+        // Most starts fail at once: looking for words before them is dearer.
+        let counts = outcome != Outcome::Failed && compiled.has_context(view, at);
+        counts.then_some((candidate, outcome))
     }
 }
 

@@ -1,160 +1,196 @@
-//! Which rules may start where: three bytes decide, and in prose they decide that none does.
+//! Which rules may start where: the neighbouring bytes decide, and in prose that none does.
 //!
-//! Two bitmaps of 8 KiB each, indexed by a pair of neighbouring bytes, are asked at every byte:
-//! may a match start between these two (`gap`: the byte before and the first of the match), and
-//! may one begin with these two (`pair`). Both are read off the compiled automata, so a rule that
-//! asks for a word boundary, or for a certain text before it, is filtered by that too. Only where
-//! both agree is the list of rules fetched and an automaton started. A third bitmap (`behind`: the
-//! two bytes before) is asked there for the rules with an `after`, whose first bytes alone are
-//! often those of any word. The filter may let a start through that comes to nothing; it never
-//! drops one.
+//! Everything here is read off the compiled automata, and errs on one side: the filter may let a
+//! start through that comes to nothing, it never drops one.
+//!
+//! 1. The byte before and the first byte: may any match start between these two? A table answers
+//!    for 64 places in a row without a branch, and few bits remain: the beginnings of words.
+//! 2. There one of three must hold. The next three bytes are the beginning of some rule
+//!    ([`mod@super::gate`]). Or the last three bytes are the end of what some rule with an `after`
+//!    wants before it. Or a rule that begins like any word may start, because the byte that it
+//!    needs is near ([`mod@super::wide`]).
+//! 3. Only then the list of rules is fetched that begin with these two bytes, of the kinds for
+//!    which 2 holds, and their automata are started.
 
 use std::collections::HashMap;
 
 use super::automaton::{Automaton, Before, DEAD};
+use super::bytes::{ByteSet, PairSet, contains, insert};
 use super::candidate::Compiled;
+use super::gate::{Missing, NOTHING, TripleSet, class_of};
 use super::view::View;
+use super::wide::{Need, Needs, Windows};
 
-/// A set of bytes.
-type ByteSet = [u64; 4];
+/// A rule with more beginnings than this, of the 262144 that there are, is wide.
+const NARROW_TRIPLES_MAX: usize = 8192;
 
-/// A set of pairs of bytes.
-#[derive(Debug)]
-struct PairSet(Box<[u64]>);
+/// Places that step 1 decides at once: the bits of a word.
+const BLOCK: usize = 64;
+
+/// Kinds of rules, as bits: a list is kept for each union.
+const NARROW: usize = 1;
+const AFTER: usize = 2;
+const WIDE: usize = 4;
+const KINDS: usize = 8;
 
 /// The start filter of one scanner.
 #[derive(Debug)]
 pub(crate) struct Starts {
-    /// (byte before, first byte) for which some rule may start.
-    gap: PairSet,
-    /// (first byte, second byte) with which some rule may begin.
-    pair: PairSet,
-    /// The last two bytes before a start that some rule with an `after` allows.
-    behind: PairSet,
-    /// Every rule.
-    all: Numbered,
-    /// The rules without an `after`.
-    plain: Numbered,
-    lists: Vec<Box<[u16]>>,
+    /// By byte before: the classes of first bytes for which some rule may start.
+    gap: Box<[u64; 256]>,
+    /// The classes of first bytes for which some rule may start where the text does.
+    gap_at_start: u64,
+    /// What follows where a narrow rule may start.
+    ahead: TripleSet,
+    /// What stands before a start that some rule with an `after` allows, the nearest first.
+    behind: TripleSet,
+    needs: Needs,
+    /// For each pair of first bytes its place in `lists`.
+    by_pair: Box<[u32]>,
+    /// For each first byte: when the second byte is not there yet.
+    by_first: Box<[u32; 256]>,
+    lists: Vec<ByKind>,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
 }
 
-/// Which list of rules belongs to a beginning.
+/// Rules with the same beginning, in order; one list for each union of kinds.
+type ByKind = [Box<[u16]>; KINDS];
+
+/// Goes over the places of a view at which rules may start.
 #[derive(Debug)]
-struct Numbered {
-    /// For each pair.
-    by_pair: Box<[u32]>,
-    /// For each first byte: when the second byte is not there yet.
-    by_first: Box<[u32; 256]>,
+pub(crate) struct Walk<'s, 't> {
+    starts: &'s Starts,
+    view: View<'t>,
+    bytes: &'t [u8],
+    /// Offset of the block that `bits` are about.
+    block: usize,
+    /// The places of the block that passed step 1 and have not been looked at.
+    bits: u64,
+    /// Offset of the next block.
+    ahead: usize,
+    windows: Windows,
 }
 
 /// The bytes with which a rule's matches begin.
 struct Beginnings {
     first: ByteSet,
     pairs: PairSet,
-}
-
-// === impl PairSet ===
-
-impl PairSet {
-    fn empty() -> PairSet {
-        PairSet(vec![0; 65536 / 64].into_boxed_slice())
-    }
-
-    #[inline]
-    fn contains(&self, left: u8, right: u8) -> bool {
-        let index = usize::from(left) << 2 | usize::from(right >> 6);
-        self.0[index] >> (right & 63) & 1 != 0
-    }
-
-    fn insert(&mut self, left: u8, right: u8) {
-        self.0[usize::from(left) << 2 | usize::from(right >> 6)] |= 1 << (right & 63);
-    }
-
-    fn union(&mut self, other: &PairSet) {
-        for (word, bits) in self.0.iter_mut().zip(&other.0) {
-            *word |= bits;
-        }
-    }
-
-    /// Adds every pair of `left` with a byte of `rights`.
-    fn insert_row(&mut self, left: u8, rights: &ByteSet) {
-        let row = usize::from(left) << 2;
-        for (word, bits) in self.0[row..row + 4].iter_mut().zip(rights) {
-            *word |= bits;
-        }
-    }
+    kind: usize,
 }
 
 // === impl Starts ===
 
 impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
-        let mut gap = PairSet::empty();
-        let mut pair = PairSet::empty();
-        let mut behind = PairSet::empty();
-        let mut before = Vec::with_capacity(rules.len());
+        let mut starts = Starts {
+            gap: Box::new([0; 256]),
+            gap_at_start: 0,
+            ahead: TripleSet::empty(),
+            behind: TripleSet::empty(),
+            needs: Needs::default(),
+            by_pair: Box::default(),
+            by_first: Box::new([0; 256]),
+            lists: Vec::new(),
+            before: Vec::with_capacity(rules.len()),
+        };
         let mut beginnings = Vec::with_capacity(rules.len());
         for rule in rules {
-            let after = rule.after.as_ref().map(Beginnings::of);
-            if let Some(after) = &after {
-                after.add_reversed(&mut behind);
-            }
-            let follows = after.map(|after| after.first);
-            before.push(mark_gaps(&rule.automaton, follows.as_ref(), &mut gap));
-            let begins = Beginnings::of(&rule.automaton);
-            pair.union(&begins.pairs);
-            beginnings.push(begins);
+            let kind = starts.add(rule);
+            beginnings.push(Beginnings::of(&rule.automaton, kind));
         }
-        let mut lists = Lists::new();
-        let every: Vec<u16> = (0..rules.len() as u16).collect();
-        let all = Numbered::new(&every, &beginnings, &pair, &mut lists);
-        let without = |rule: &u16| rules[usize::from(*rule)].after.is_none();
-        let plain: Vec<u16> = every.iter().copied().filter(without).collect();
-        let plain = Numbered::new(&plain, &beginnings, &pair, &mut lists);
-        Starts {
-            gap,
-            pair,
-            behind,
-            all,
-            plain,
-            lists: lists.lists,
-            before,
-        }
+        starts.list(&beginnings);
+        starts
     }
 
-    /// The first place from `from` on at which rules may start, and which; `None` when there is
-    /// none in what is at hand.
-    #[inline]
-    pub(crate) fn next<'s>(&'s self, view: &View<'_>, from: usize) -> Option<(usize, &'s [u16])> {
-        let bytes = view.from(from);
-        let mut before = view.byte_before(from);
-        for (offset, byte) in bytes.iter().enumerate() {
-            if before.is_none_or(|before| self.gap.contains(before, *byte)) {
-                let list = self.list(view, from + offset, *byte, bytes.get(offset + 1));
-                if list != 0 {
-                    return Some((from + offset, &self.lists[list as usize]));
-                }
-            }
-            before = Some(*byte);
+    /// Adds a rule to the filters; its kind.
+    fn add(&mut self, rule: &Compiled) -> usize {
+        let follows = rule.after.as_ref().map(first_bytes);
+        self.mark_gaps(&rule.automaton, follows.as_ref());
+        if let Some(after) = &rule.after {
+            self.behind
+                .union(&TripleSet::read_by(after, Missing::AtEnd));
+            return AFTER;
         }
-        None
+        let ahead = TripleSet::read_by(&rule.automaton, Missing::Unknown);
+        if ahead.count() > NARROW_TRIPLES_MAX
+            && let Some(need) = Need::of(&rule.automaton, rule.max_len)
+            && self.needs.add(need)
+        {
+            return WIDE;
+        }
+        self.ahead.union(&ahead);
+        NARROW
     }
 
-    /// The list of rules that may start at `at` with `first`, which has passed `gap`.
-    #[inline]
-    fn list(&self, view: &View<'_>, at: usize, first: u8, second: Option<&u8>) -> u32 {
-        if second.is_some_and(|second| !self.pair.contains(first, *second)) {
-            return 0;
+    /// Adds where a rule may start to `gap`, and which bytes may stand before it to `before`.
+    fn mark_gaps(&mut self, automaton: &Automaton, follows: Option<&ByteSet>) {
+        let mut allowed = [0; 4];
+        let classes = Before::ALL.map(|before| first_classes(automaton, automaton.start(before)));
+        self.gap_at_start |= classes[Before::TextStart as usize];
+        for before in 0..=255_u8 {
+            if follows.is_some_and(|set| !contains(set, before)) {
+                continue;
+            }
+            let first = classes[Before::from_byte(Some(before)) as usize];
+            if first != 0 {
+                insert(&mut allowed, before);
+                self.gap[usize::from(before)] |= first;
+            }
         }
-        let numbered = match view.before(at) {
-            [.., left, right] if !self.behind.contains(*left, *right) => &self.plain,
-            _ => &self.all,
+        self.before.push(allowed);
+    }
+
+    /// Numbers the lists of rules by their beginnings; list 0 is empty.
+    fn list(&mut self, beginnings: &[Beginnings]) {
+        let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
+        let mut lists: Vec<ByKind> = Vec::new();
+        let mut intern = |rules: Vec<u16>| -> u32 {
+            if let Some(number) = numbers.get(&rules) {
+                return *number;
+            }
+            let of_kinds = |kinds: usize| {
+                let wanted = |rule: &&u16| beginnings[usize::from(**rule)].kind & kinds != 0;
+                rules.iter().filter(wanted).copied().collect()
+            };
+            lists.push(std::array::from_fn(of_kinds));
+            let number = (lists.len() - 1) as u32;
+            numbers.insert(rules, number);
+            number
         };
-        match second {
-            Some(second) => numbered.by_pair[usize::from(first) << 8 | usize::from(*second)],
-            None => numbered.by_first[usize::from(first)],
+        intern(Vec::new());
+        let mut by_pair = vec![0_u32; 65536];
+        let every: Vec<u16> = (0..beginnings.len() as u16).collect();
+        for first in 0..=255_u8 {
+            let of = |rule: &u16| &beginnings[usize::from(*rule)];
+            let begin = |rule: &u16| contains(&of(rule).first, first);
+            let starting: Vec<u16> = every.iter().copied().filter(begin).collect();
+            if starting.is_empty() {
+                continue;
+            }
+            self.by_first[usize::from(first)] = intern(starting.clone());
+            for second in 0..=255_u8 {
+                let begin = |rule: &u16| of(rule).pairs.contains(first, second);
+                let with_pair = starting.iter().copied().filter(begin).collect();
+                by_pair[usize::from(first) << 8 | usize::from(second)] = intern(with_pair);
+            }
+        }
+        self.by_pair = by_pair.into_boxed_slice();
+        self.lists = lists;
+    }
+
+    /// The places from `from` on at which rules may start.
+    #[inline]
+    pub(crate) fn walk<'s, 't>(&'s self, view: &View<'t>, from: usize) -> Walk<'s, 't> {
+        let offset = from - view.base();
+        Walk {
+            starts: self,
+            view: *view,
+            bytes: view.from(view.base()),
+            block: offset,
+            bits: 0,
+            ahead: offset,
+            windows: self.needs.windows(offset),
         }
     }
 
@@ -165,74 +201,101 @@ impl Starts {
     }
 }
 
-// === impl Numbered ===
+// === impl Walk ===
 
-impl Numbered {
-    fn new(
-        rules: &[u16],
-        beginnings: &[Beginnings],
-        pairs: &PairSet,
-        lists: &mut Lists,
-    ) -> Numbered {
-        let of = |rule: &u16| &beginnings[usize::from(*rule)];
-        let mut by_pair = vec![0_u32; 65536].into_boxed_slice();
-        let mut by_first = Box::new([0_u32; 256]);
-        for first in 0..=255_u8 {
-            let starting: Vec<u16> = rules
-                .iter()
-                .copied()
-                .filter(|rule| contains(&of(rule).first, first))
-                .collect();
-            by_first[usize::from(first)] = lists.intern(&starting);
-            for second in (0..=255_u8).filter(|second| pairs.contains(first, *second)) {
-                let begin = |rule: &u16| of(rule).pairs.contains(first, second);
-                let with_pair: Vec<u16> = starting.iter().copied().filter(begin).collect();
-                let index = usize::from(first) << 8 | usize::from(second);
-                by_pair[index] = lists.intern(&with_pair);
+impl<'s> Walk<'s, '_> {
+    /// The next place at which rules may start, and which; `None` when there is none in what is
+    /// at hand.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<(usize, &'s [u16])> {
+        loop {
+            while self.bits != 0 {
+                let offset = self.block + self.bits.trailing_zeros() as usize;
+                self.bits &= self.bits - 1;
+                let kinds = self.kinds(offset);
+                if kinds != 0 {
+                    let rules = self.rules(offset, kinds);
+                    if !rules.is_empty() {
+                        return Some((self.view.base() + offset, rules));
+                    }
+                }
             }
-        }
-        Numbered { by_pair, by_first }
-    }
-}
-
-/// Lists of rules, each kept once; list 0 is empty.
-struct Lists {
-    lists: Vec<Box<[u16]>>,
-    numbers: HashMap<Box<[u16]>, u32>,
-}
-
-// === impl Lists ===
-
-impl Lists {
-    fn new() -> Lists {
-        let empty: Box<[u16]> = Box::default();
-        Lists {
-            lists: vec![empty.clone()],
-            numbers: HashMap::from([(empty, 0)]),
+            if self.ahead >= self.bytes.len() {
+                return None;
+            }
+            self.next_block();
         }
     }
 
-    fn intern(&mut self, list: &[u16]) -> u32 {
-        if let Some(number) = self.numbers.get(list) {
-            return *number;
+    /// Leaves out what is before `at`.
+    #[inline]
+    pub(crate) fn seek(&mut self, at: usize) {
+        let offset = at - self.view.base();
+        if offset >= self.ahead {
+            self.bits = 0;
+            self.ahead = offset;
+        } else if offset > self.block {
+            self.bits &= u64::MAX << (offset - self.block);
         }
-        let number = self.lists.len() as u32;
-        self.lists.push(list.into());
-        self.numbers.insert(list.into(), number);
-        number
+    }
+
+    /// Step 1 for the places from `ahead` on.
+    #[inline]
+    fn next_block(&mut self) {
+        let gap = &*self.starts.gap;
+        let from = self.ahead;
+        let bytes = &self.bytes[from..self.bytes.len().min(from + BLOCK)];
+        let mut row = match from.checked_sub(1).map(|before| self.bytes[before]) {
+            Some(before) => gap[usize::from(before)],
+            None => self.starts.gap_at_start,
+        };
+        let mut bits = 0;
+        for byte in bytes {
+            bits = bits >> 1 | (row >> class_of(*byte)) << 63;
+            row = gap[usize::from(*byte)];
+        }
+        self.bits = bits >> (BLOCK - bytes.len());
+        self.block = from;
+        self.ahead = from + bytes.len();
+    }
+
+    /// Step 2: the kinds of rules that may start here.
+    #[inline]
+    fn kinds(&mut self, offset: usize) -> usize {
+        let class = |at: Option<&u8>| at.map_or(NOTHING, |byte| class_of(*byte));
+        let next = |distance: usize| class(self.bytes.get(offset + distance));
+        let back = |distance: usize| {
+            let at = offset.checked_sub(distance);
+            class(at.and_then(|at| self.bytes.get(at)))
+        };
+        let ahead = self.starts.ahead.contains(next(0), next(1), next(2));
+        let behind = self.starts.behind.contains(back(1), back(2), back(3));
+        let wide = self.windows.contain(&self.starts.needs, &self.view, offset);
+        usize::from(ahead) * NARROW | usize::from(behind) * AFTER | usize::from(wide) * WIDE
+    }
+
+    /// Step 3: the rules of these kinds that begin with the bytes here.
+    fn rules(&self, offset: usize, kinds: usize) -> &'s [u16] {
+        let first = usize::from(self.bytes[offset]);
+        let list = match self.bytes.get(offset + 1) {
+            Some(second) => self.starts.by_pair[first << 8 | usize::from(*second)],
+            None => self.starts.by_first[first],
+        };
+        &self.starts.lists[list as usize][kinds]
     }
 }
 
 // === impl Beginnings ===
 
 impl Beginnings {
-    fn of(automaton: &Automaton) -> Beginnings {
+    fn of(automaton: &Automaton, kind: usize) -> Beginnings {
         let mut begins = Beginnings {
             first: [0; 4],
             pairs: PairSet::empty(),
+            kind,
         };
         let mut seconds: HashMap<u16, ByteSet> = HashMap::new();
-        for start in distinct_starts(automaton) {
+        for start in automaton.distinct_starts() {
             for first in 0..=255_u8 {
                 let (state, _) = automaton.step(start, first);
                 if state == DEAD {
@@ -247,26 +310,6 @@ impl Beginnings {
         }
         begins
     }
-
-    /// Adds the pairs of an automaton that reads backwards, as they stand in the text.
-    fn add_reversed(&self, pairs: &mut PairSet) {
-        for last in 0..=255_u8 {
-            for left in (0..=255_u8).filter(|left| self.pairs.contains(last, *left)) {
-                pairs.insert(left, last);
-            }
-        }
-    }
-}
-
-fn distinct_starts(automaton: &Automaton) -> Vec<u16> {
-    let mut starts: Vec<u16> = Before::ALL
-        .iter()
-        .map(|before| automaton.start(*before))
-        .collect();
-    starts.sort_unstable();
-    starts.dedup();
-    starts.retain(|start| *start != DEAD);
-    starts
 }
 
 /// The bytes that may follow in the text when the automaton is in `state`.
@@ -281,37 +324,23 @@ fn second_bytes(automaton: &Automaton, state: u16) -> ByteSet {
     set
 }
 
-/// Adds a rule's (byte before, first byte) pairs to `gap`; returns its bytes before.
-fn mark_gaps(automaton: &Automaton, follows: Option<&ByteSet>, gap: &mut PairSet) -> ByteSet {
-    let mut allowed = [0; 4];
-    let mut firsts: HashMap<u16, ByteSet> = HashMap::new();
-    for before in 0..=255_u8 {
-        if follows.is_some_and(|set| !contains(set, before)) {
-            continue;
-        }
-        let start = automaton.start(Before::from_byte(Some(before)));
-        let first = firsts.entry(start).or_insert_with(|| {
-            let mut set = [0; 4];
-            for byte in 0..=255_u8 {
-                if start != DEAD && automaton.step(start, byte).0 != DEAD {
-                    insert(&mut set, byte);
-                }
-            }
-            set
-        });
-        if *first != [0; 4] {
-            insert(&mut allowed, before);
-            gap.insert_row(before, first);
+/// The bytes with which a text may begin that the automaton reads.
+fn first_bytes(automaton: &Automaton) -> ByteSet {
+    let mut set = [0; 4];
+    for start in automaton.distinct_starts() {
+        for byte in (0..=255_u8).filter(|byte| automaton.step(start, *byte).0 != DEAD) {
+            insert(&mut set, byte);
         }
     }
-    allowed
+    set
 }
 
-#[inline]
-fn contains(set: &ByteSet, byte: u8) -> bool {
-    set[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0
-}
-
-fn insert(set: &mut ByteSet, byte: u8) {
-    set[usize::from(byte >> 6)] |= 1 << (byte & 63);
+/// The classes of the bytes with which the automaton may go on from a start.
+fn first_classes(automaton: &Automaton, start: u16) -> u64 {
+    if start == DEAD {
+        return 0;
+    }
+    (0..=255_u8)
+        .filter(|byte| automaton.step(start, *byte).0 != DEAD)
+        .fold(0, |set, byte| set | 1 << class_of(byte))
 }

@@ -22,25 +22,31 @@ pub(crate) struct Watcher {
 // === impl Watcher ===
 
 impl Watcher {
-    /// Reads the view's new text and reports what is decided by it. In a view that is the whole
-    /// text, matches come in order of their start, then of their rule.
-    pub(crate) fn advance(
+    /// Where to look for the first start.
+    pub(super) fn from(&self) -> usize {
+        self.read
+    }
+
+    /// Rules may start at `at`: tries those of `watch`.
+    #[inline]
+    pub(super) fn start(
         &mut self,
         scanner: &Scanner,
         watch: &RuleMask,
+        rules: &[u16],
         view: &View<'_>,
+        at: usize,
         on_match: &mut dyn FnMut(Match),
     ) {
-        self.resume(scanner, view, on_match);
-        let mut from = self.read;
-        while let Some((at, rules)) = scanner.starts.next(view, from) {
-            for rule in rules {
-                if watch.contains(RuleIndex(*rule)) && self.is_free(*rule, at) {
-                    self.begin(scanner, *rule, view, at, on_match);
-                }
+        for rule in rules {
+            if watch.contains(RuleIndex(*rule)) && self.is_free(*rule, at) {
+                self.begin(scanner, *rule, view, at, on_match);
             }
-            from = at + 1;
         }
+    }
+
+    /// The view has been read to its end.
+    pub(super) fn close(&mut self, view: &View<'_>) {
         self.read = view.end();
         self.busy.retain(|(_, until)| *until > view.end());
     }
@@ -94,7 +100,12 @@ impl Watcher {
     }
 
     /// Goes on with the candidates that were alive when the last view ended.
-    fn resume(&mut self, scanner: &Scanner, view: &View<'_>, on_match: &mut dyn FnMut(Match)) {
+    pub(super) fn resume(
+        &mut self,
+        scanner: &Scanner,
+        view: &View<'_>,
+        on_match: &mut dyn FnMut(Match),
+    ) {
         let mut index = 0;
         let mut count = self.live.len();
         while index < count {
@@ -133,18 +144,14 @@ impl Watcher {
         from: usize,
         on_match: &mut dyn FnMut(Match),
     ) {
-        let mut from = from;
-        while from < self.read {
-            let Some((at, rules)) = scanner.starts.next(view, from) else {
-                return;
-            };
+        let mut walk = scanner.starts.walk(view, from.min(self.read));
+        while let Some((at, rules)) = walk.next() {
             if at >= self.read {
                 return;
             }
-            from = at + 1;
             if rules.contains(&rule) {
                 match self.begin(scanner, rule, view, at, on_match) {
-                    Some(next) => from = next,
+                    Some(next) => walk.seek(next.min(self.read)),
                     None => return,
                 }
             }

@@ -1,0 +1,67 @@
+//! The two lanes side by side: one pass over the text serves masking and reporting.
+
+use super::cursor::{Cursor, Sink};
+use super::view::View;
+use super::watch::Watcher;
+use super::{RuleMask, Scanner};
+
+/// The state of both lanes of one text, each with nothing to do when its set of rules is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    pub(crate) cursor: Cursor,
+    pub(crate) watcher: Watcher,
+}
+
+// === impl Lanes ===
+
+impl Lanes {
+    /// Reads the view's new text, and decides all that can be decided. What is watched is told in
+    /// order of start, then of rule, when the view is the whole text.
+    pub(crate) fn advance(
+        &mut self,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        watch: &RuleMask,
+        view: &View<'_>,
+        sink: &mut dyn Sink,
+    ) {
+        let Lanes { cursor, watcher } = self;
+        let (masks, watches) = (!mask.is_empty(), !watch.is_empty());
+        if watches {
+            watcher.resume(scanner, view, &mut |found| sink.watched(found));
+        }
+        if masks {
+            cursor.resume(scanner, view, sink);
+        }
+        let watch_from = if watches { watcher.from() } else { usize::MAX };
+        let mask_from = cursor.from().filter(|_| masks).unwrap_or(usize::MAX);
+        let mut walk = scanner
+            .starts
+            .walk(view, watch_from.min(mask_from).min(view.end()));
+        while let Some((at, rules)) = walk.next() {
+            if at >= watch_from {
+                let tell = &mut |found| sink.watched(found);
+                watcher.start(scanner, watch, rules, view, at, tell);
+            }
+            if !masks {
+                continue;
+            }
+            match cursor.from() {
+                Some(from) if from <= at => cursor.start(scanner, mask, rules, view, at, sink),
+                _ => {}
+            }
+            if !watches {
+                match cursor.from() {
+                    Some(from) => walk.seek(from),
+                    None => break,
+                }
+            }
+        }
+        if masks {
+            cursor.close(view);
+        }
+        if watches {
+            watcher.close(view);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Rules that may begin with almost anything, and the byte that they cannot do without.
+//!
+//! An e-mail address begins like every word. What tells it is the `@`, at most 64 bytes later, and
+//! that only certain bytes stand between. [`Need`] is that knowledge, read off the automaton, and
+//! [`Windows`] turns it into the few places of a text where such a rule may start at all: within
+//! the run of such bytes that ends at an `@`, or at the end of what is at hand, if more may come.
+
+use super::automaton::{Automaton, DEAD};
+use super::bytes::{ByteSet, contains, insert};
+use super::view::View;
+
+/// The most different needs that a scanner keeps apart; rules beyond are started wherever they
+/// may begin.
+const NEEDS_MAX: usize = 4;
+
+/// The farthest that a needed byte may be from the start.
+const WITHIN_MAX: usize = 256;
+
+/// What every match of a rule has near its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    byte: u8,
+    /// It stands at most so many bytes after the start.
+    within: usize,
+    /// What may stand before it.
+    filler: ByteSet,
+}
+
+/// The needs of a scanner's wide rules.
+#[derive(Debug, Default)]
+pub(super) struct Needs(Vec<Need>);
+
+/// Where in one view the wide rules may start; asked from left to right.
+#[derive(Debug)]
+pub(super) struct Windows {
+    each: [Window; NEEDS_MAX],
+    /// Before this offset no window lies.
+    next: usize,
+}
+
+/// Offsets in the view: from `first` on, before `end`.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    first: usize,
+    end: usize,
+}
+
+// === impl Need ===
+
+impl Need {
+    /// The byte that every match must have, the one that comes soonest.
+    pub(super) fn of(automaton: &Automaton, max_len: usize) -> Option<Need> {
+        (b'!'..=b'~')
+            .filter(|byte| !byte.is_ascii_alphanumeric())
+            .filter_map(|byte| Need::on(automaton, byte))
+            .filter(|need| need.within < max_len)
+            .min_by_key(|need| need.within)
+    }
+
+    /// Walks the automaton without the byte: if no match is possible and every path comes to an
+    /// end, all matches have the byte, and not later than the longest path is long.
+    fn on(automaton: &Automaton, byte: u8) -> Option<Need> {
+        let mut filler = [0; 4];
+        let mut states = automaton.distinct_starts();
+        // Breadth first over sets of states: the path of any length that a loop allows shows as a
+        // set that is never empty.
+        for within in 0..=WITHIN_MAX {
+            if states.is_empty() {
+                return Some(Need {
+                    byte,
+                    within: within.saturating_sub(1),
+                    filler,
+                });
+            }
+            let mut following = Vec::new();
+            for state in &states {
+                for read in 0..=255_u8 {
+                    let (next, before) = automaton.step(*state, read);
+                    if before || (read != byte && automaton.accepts_at_end(next)) {
+                        return None;
+                    }
+                    if read != byte && next != DEAD {
+                        insert(&mut filler, read);
+                        following.push(next);
+                    }
+                }
+            }
+            following.sort_unstable();
+            following.dedup();
+            states = following;
+        }
+        None
+    }
+}
+
+// === impl Needs ===
+
+impl Needs {
+    /// Takes a rule's need; false when there are too many.
+    pub(super) fn add(&mut self, need: Need) -> bool {
+        let known = self
+            .0
+            .iter_mut()
+            .find(|known| known.byte == need.byte && known.filler == need.filler);
+        if let Some(known) = known {
+            known.within = known.within.max(need.within);
+            return true;
+        }
+        let room = self.0.len() < NEEDS_MAX;
+        if room {
+            self.0.push(need);
+        }
+        room
+    }
+
+    /// The windows of a view from this offset on.
+    #[inline]
+    pub(super) fn windows(&self, offset: usize) -> Windows {
+        let behind = Window { first: 0, end: 0 };
+        Windows {
+            each: [behind; NEEDS_MAX],
+            next: if self.0.is_empty() {
+                usize::MAX
+            } else {
+                offset
+            },
+        }
+    }
+}
+
+// === impl Windows ===
+
+impl Windows {
+    /// May a wide rule start at this offset? Offsets must not go down.
+    #[inline]
+    pub(super) fn contain(&mut self, needs: &Needs, view: &View<'_>, offset: usize) -> bool {
+        offset >= self.next && self.look(needs, view, offset)
+    }
+
+    #[inline(never)]
+    fn look(&mut self, needs: &Needs, view: &View<'_>, offset: usize) -> bool {
+        let mut inside = false;
+        self.next = usize::MAX;
+        for (window, need) in self.each.iter_mut().zip(&needs.0) {
+            if offset >= window.end {
+                *window = need.window(view, offset);
+            }
+            inside |= offset >= window.first;
+            self.next = self.next.min(window.first.max(offset));
+        }
+        inside
+    }
+}
+
+impl Need {
+    /// The first window that ends after the offset, or far behind the end.
+    fn window(&self, view: &View<'_>, offset: usize) -> Window {
+        let bytes = view.from(view.base());
+        let found = memchr::memchr(self.byte, &bytes[offset..]).map(|at| offset + at);
+        let last = match found {
+            Some(found) => found,
+            None if view.is_last() => {
+                return Window {
+                    first: usize::MAX,
+                    end: usize::MAX,
+                };
+            }
+            None => bytes.len(),
+        };
+        let from = offset.max(last.saturating_sub(self.within));
+        let run = bytes[from..last]
+            .iter()
+            .rev()
+            .take_while(|byte| contains(&self.filler, **byte));
+        Window {
+            first: last - run.count(),
+            end: last + 1,
+        }
+    }
+}
