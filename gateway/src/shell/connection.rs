@@ -177,7 +177,10 @@ impl Connection<'_> {
             Ok(body) => body,
             Err(fault) => return self.refuse_body(admitted, fault).await,
         };
-        match admitted.inspect(&self.head, body) {
+        let bytes = body.len();
+        let inspected = admitted.inspect(&self.head, body);
+        self.worker.timers.worked(bytes);
+        match inspected {
             Ok((forwarded, request)) => relay::run(self, forwarded, request).await,
             Err(answer) => self.refuse(answer).await,
         }

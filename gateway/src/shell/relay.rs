@@ -277,7 +277,9 @@ impl Relay<'_, '_> {
                 Err(Passing::Aborted(abort)) => return Err(self.abort(abort, out).await),
             }
             if matches!(self.body, Body::Done) {
-                if let Err(abort) = answering.end(&mut out) {
+                let ended = answering.end(&mut out);
+                self.connection.worker.timers.worked(out.len());
+                if let Err(abort) = ended {
                     return Err(self.abort(abort, out).await);
                 }
                 if !self.kept(&answering).await {

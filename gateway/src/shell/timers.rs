@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How often deadlines are looked at; each may be late by this much.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
+/// Less text than this is inspected in less than a tick.
+const WORK_BYTES_MIN: usize = 16 * 1024;
+
 /// A slot's deadline when nothing is armed.
 const NEVER: u64 = u64::MAX;
 
@@ -49,8 +52,12 @@ pub(super) struct Deadline {
 impl Timers {
     /// No slots, nothing armed.
     pub(super) fn new() -> Self {
+        Self::since(Instant::now())
+    }
+
+    fn since(origin: Instant) -> Self {
         Self(Rc::new(Inner {
-            origin: Instant::now(),
+            origin,
             now_ms: Cell::new(0),
             armed: Cell::new(0),
             ticker: RefCell::new(None),
@@ -86,6 +93,14 @@ impl Timers {
         let now = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(NEVER - 1);
         self.0.now_ms.set(now);
         now
+    }
+
+    /// The core has looked at `bytes` of text in one piece. Where that may have taken longer than a
+    /// tick the clock is read again: a deadline that is set next must not begin in the past.
+    pub(super) fn worked(&self, bytes: usize) {
+        if bytes >= WORK_BYTES_MIN {
+            self.refresh();
+        }
     }
 
     /// Runs for ever: looks at the slots every tick while any is armed.
@@ -176,10 +191,12 @@ impl Deadline {
         let armed = inner.armed.get() + usize::from(is) - usize::from(was);
         inner.armed.set(armed);
         drop(slots);
-        if is && armed == 1
-            && let Some(ticker) = inner.ticker.borrow_mut().take() {
-                ticker.wake();
-            }
+        if is
+            && armed == 1
+            && let Some(ticker) = inner.ticker.borrow_mut().take()
+        {
+            ticker.wake();
+        }
     }
 
     /// Ready once the deadline has passed.
@@ -240,5 +257,20 @@ mod tests {
         assert_eq!(timers.0.armed.get(), 0);
         let again = timers.slot();
         assert_eq!((again.index, timers.0.slots.borrow().len()), (0, 1));
+    }
+
+    #[test]
+    fn a_deadline_set_after_long_work_begins_after_it() {
+        let hour = Duration::from_secs(3600);
+        let timers = Timers::since(Instant::now().checked_sub(hour).unwrap());
+        let other = timers.slot();
+        other.set(hour * 1000);
+        // The last tick was an hour ago.
+        timers.0.now_ms.set(0);
+        timers.worked(WORK_BYTES_MIN);
+        let deadline = timers.slot();
+        deadline.set(hour / 2);
+        timers.tick();
+        assert!(!poll(&deadline));
     }
 }
