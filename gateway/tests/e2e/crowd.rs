@@ -173,6 +173,14 @@ fn streamed(body: &[u8]) -> String {
     text
 }
 
+/// How many files and sockets the gateway has open.
+fn descriptors(stack: &Stack) -> usize {
+    let folder = format!("/proc/{}/fd", stack.gateway_pid());
+    std::fs::read_dir(folder)
+        .expect("the gateway's descriptors")
+        .count()
+}
+
 #[test]
 fn everybody_gets_his_own_answer_and_nothing_is_left_over() {
     let stack = Stack::start();
@@ -182,6 +190,7 @@ fn everybody_gets_his_own_answer_and_nothing_is_left_over() {
         .unwrap_or_else(|| u64::from(std::process::id()));
     println!("again with PENSTOCK_SEED={seed}");
     let served = AtomicU64::new(0);
+    let descriptors_before = descriptors(&stack);
     std::thread::scope(|scope| {
         for number in 0..CALLERS {
             let mut caller = Caller {
@@ -234,5 +243,10 @@ fn everybody_gets_his_own_answer_and_nothing_is_left_over() {
         .count();
     assert!(completed as u64 > served.load(Ordering::Relaxed));
     stack.assert_verified();
+    // Once what was kept has rested, every descriptor has been given back.
+    assert!(
+        stack.wait(|| descriptors(&stack) <= descriptors_before),
+        "descriptors are lost"
+    );
     assert_eq!(stack.call(Call::chat(MODEL, "hello", false)).status(), 200);
 }
