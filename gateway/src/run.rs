@@ -98,7 +98,7 @@ pub(crate) fn load_policy(config: &Config) -> Result<PolicySet, String> {
         pseudonym_key,
         withheld: &withheld,
     })
-        .map_err(|errors| lines(errors.iter().map(ToString::to_string)))
+    .map_err(|errors| lines(errors.iter().map(ToString::to_string)))
 }
 
 /// Joins errors, one a line.
@@ -253,7 +253,10 @@ fn raise_file_limit(config: &Config, cores: usize) {
         tracing::warn!("the limit on open files cannot be raised: {error}");
     }
     let wanted = (config.limits.connections_per_core * cores * 2) as u64;
-    if let Some(current) = getrlimit(Resource::Nofile).current.filter(|have| *have < wanted) {
+    if let Some(current) = getrlimit(Resource::Nofile)
+        .current
+        .filter(|have| *have < wanted)
+    {
         tracing::warn!(
             "{current} files may be open; `connections_per_core` = {} on {cores} cores may need \
              {wanted}. Raise LimitNOFILE, or lower the bound",

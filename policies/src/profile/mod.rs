@@ -180,7 +180,8 @@ impl Profiles {
             match found {
                 Some(profile) => chosen.push(profile),
                 None => {
-                    let suggestion = crate::rule::suggest(name, Profiles::shipped()).map(str::to_owned);
+                    let suggestion =
+                        crate::rule::suggest(name, Profiles::shipped()).map(str::to_owned);
                     return Err(UnknownProfile {
                         name: name.clone(),
                         suggestion,

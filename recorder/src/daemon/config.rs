@@ -218,7 +218,9 @@ fn with_suggestion(message: &str) -> String {
     else {
         return message.to_owned();
     };
-    let nearest = known.iter().min_by_key(|name| strsim::osa_distance(wrong, name));
+    let nearest = known
+        .iter()
+        .min_by_key(|name| strsim::osa_distance(wrong, name));
     match nearest.filter(|name| strsim::osa_distance(wrong, name) <= 1 + wrong.len() / 3) {
         Some(name) => format!("unknown key `{wrong}`; did you mean `{name}`?"),
         None => format!("unknown key `{wrong}`; known are {}", known.join(", ")),
