@@ -33,7 +33,7 @@ mod verdict;
 
 pub use inspect::{
     BodyError, CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, RequestVerdict, Scratch,
-    decode_content,
+    TextVerdict, decode_content,
 };
 pub use policy::{
     Denied, Glob, GuardSummary, Limits, PolicyError, PolicySet, PolicySources, Scope, Summary,

@@ -115,15 +115,24 @@ impl Default for Findings {
 }
 
 impl Findings {
-    pub(crate) fn add(&mut self, finding: Finding) {
-        self.worst = self.worst.max(finding.action);
-        if finding.action == Action::Block && self.first_block.is_none() {
+    /// Counts a finding, and has it written out only if it is kept: a location under deep nesting
+    /// is dear, and a body may have a million matches.
+    pub(crate) fn add(&mut self, action: Action, finding: impl FnOnce() -> Finding) {
+        self.worst = self.worst.max(action);
+        let listed = self.count < FINDINGS_MAX;
+        let blocks = action == Action::Block && self.first_block.is_none();
+        self.count = self.count.saturating_add(1);
+        if !listed && !blocks {
+            return;
+        }
+        let finding = finding();
+        debug_assert_eq!(finding.action, action);
+        if blocks {
             self.first_block = Some(finding.clone());
         }
-        if self.count < FINDINGS_MAX {
+        if listed {
             self.list.push(finding);
         }
-        self.count = self.count.saturating_add(1);
     }
 
     /// How many there were, listed or not.
@@ -143,5 +152,39 @@ impl Findings {
     /// Hands the list over; the worst action and the count stay.
     pub(crate) fn take(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, FINDINGS_MAX, Finding, Findings};
+
+    #[test]
+    fn only_findings_that_are_kept_are_written_out() {
+        let mut findings = Findings::default();
+        let mut written = 0;
+        let mut add = |action: Action| {
+            findings.add(action, || {
+                written += 1;
+                Finding {
+                    guard: "g".into(),
+                    rule: "r".into(),
+                    action,
+                    location: "$".to_owned(),
+                    start: 0,
+                    end: 1,
+                }
+            });
+        };
+        for _ in 0..FINDINGS_MAX * 2 {
+            add(Action::Mask);
+        }
+        add(Action::Block);
+        add(Action::Block);
+        assert_eq!(written, FINDINGS_MAX + 1, "and the first that blocks");
+        assert_eq!(findings.count(), FINDINGS_MAX * 2 + 2);
+        assert_eq!(findings.worst(), Action::Block);
+        assert!(findings.block().is_some());
+        assert_eq!(findings.take().len(), FINDINGS_MAX);
     }
 }

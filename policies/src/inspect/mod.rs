@@ -6,9 +6,11 @@
 
 mod decode;
 mod error;
+mod single;
 
 pub use decode::{CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, decode_content};
 pub use error::BodyError;
+pub use single::TextVerdict;
 
 use crate::policy::{Denied, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};

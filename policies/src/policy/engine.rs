@@ -35,7 +35,8 @@ pub(super) struct Verdict {
 // === impl Engine ===
 
 impl Engine {
-    /// Masks one whole text; `None` when it stays as it is. `location` is asked only on a match.
+    /// Masks one whole text; `None` when it stays as it is. `location` is asked only for a
+    /// finding that is kept.
     pub(crate) fn mask(
         &self,
         sieve: &Sieve,
@@ -109,7 +110,7 @@ impl Engine {
             debug_assert!(false, "a rule outside the plan was reported");
             return;
         };
-        findings.add(Finding {
+        findings.add(verdict.action, || Finding {
             guard: verdict.guard.clone(),
             rule: self.ids[index].clone(),
             action: verdict.action,

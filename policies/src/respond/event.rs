@@ -303,7 +303,7 @@ impl EventMasker {
                 location.clone()
             });
         if let Some(block) = unheard.block() {
-            judge.findings.add(block.clone());
+            judge.findings.add(block.action, || block.clone());
         }
     }
 
@@ -331,7 +331,7 @@ impl EventMasker {
                     .engine
                     .push(judge.sieve, channel, &joined, text, &mut shadow, &location);
                 if let Some(block) = shadow.block() {
-                    judge.findings.add(block.clone());
+                    judge.findings.add(block.action, || block.clone());
                 }
                 touched |= self.text != joined || self.channels.waits(index);
             }

@@ -126,7 +126,7 @@ fn mask_json(
             .mask(sieve, &joined, &mut shadow, &|| "logprobs".to_owned())
             .is_some();
         if let Some(block) = shadow.block() {
-            findings.add(block.clone());
+            findings.add(block.action, || block.clone());
         }
         if matches || edits.any_within(&doc.span(side.parent)) {
             edits.json(side.value, doc.span(side.value), side.void);

@@ -1,0 +1,47 @@
+//! The verdict on a text that stands outside any body: a header's value, a query string.
+//!
+//! Such a text is never rewritten, because what a field means is between its sender and the server;
+//! so there is a verdict and no masked copy. Who asks decides what [`Action::Mask`] comes to: the
+//! match must not pass, and to refuse the message is the plain answer.
+
+use crate::policy::{PolicySet, Scope};
+use crate::verdict::{Action, Direction, Finding, Findings};
+
+/// What is decided about one text outside a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextVerdict {
+    /// The worst of the findings' actions; [`Action::Allow`] where no guard looks.
+    pub action: Action,
+    /// What was found, without the values; at most [`crate::FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+}
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Inspects one whole text that travels in `direction`, as the caller's guards there say.
+    ///
+    /// `location` names it in findings, for example `header.x-note`; it must be a word of the
+    /// protocol or of the gateway, for it is logged. The text is read as it stands: who has it
+    /// percent-encoded decodes it first. Without a guard in that direction this costs nothing.
+    pub fn inspect_text(
+        &self,
+        scope: &Scope,
+        direction: Direction,
+        location: &str,
+        text: &str,
+    ) -> TextVerdict {
+        let guarded = match direction {
+            Direction::Request => scope.request(),
+            Direction::Response => scope.response(),
+        };
+        let mut findings = Findings::default();
+        if let Some((engine, sieve)) = guarded {
+            engine.mask(sieve, text, &mut findings, &|| location.to_owned());
+        }
+        TextVerdict {
+            action: findings.worst(),
+            findings: findings.take(),
+        }
+    }
+}
