@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use penstock_policies::mask::{Channel, MaskKey, Plan, mask_text};
 use penstock_policies::rule::{Pack, shipped};
 use penstock_policies::scan::Scanner;
+use penstock_policies::{PolicySet, PolicySources, Profiles, Scope, Scratch};
 
 /// Length of a text.
 const TEXT_BYTES: usize = 16 << 10;
@@ -46,6 +47,31 @@ const JSON: &str = r#"{"role": "user", "content": "Please summarise the meeting 
  "metadata": {"trace_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "temperature": 0.7, "stop": null},
  "tool_calls": [{"id": "call_9bQ2", "type": "function", "function": {"name": "get_weather",
  "arguments": "{\"city\": \"Berlin\", \"unit\": \"celsius\", \"days\": 3}"}}], "created": 1730000000}, "#;
+
+const POLICY: &str = r#"
+[[grant]]
+groups = ["*"]
+models = ["*"]
+operations = ["infer"]
+
+[[guard]]
+name = "secrets"
+direction = "both"
+packs = ["secrets"]
+action = "block"
+
+[[guard]]
+name = "personal data"
+direction = "both"
+packs = ["personal", "customer"]
+action = "mask"
+
+[[guard]]
+name = "injection"
+direction = "request"
+packs = ["injection", "high-risk"]
+action = "flag"
+"#;
 
 struct Sample {
     name: &'static str,
@@ -154,6 +180,72 @@ fn stream(scanner: &Scanner, plan: &Plan, text: &str) {
     black_box(out);
 }
 
+/// All that is done to one request and its answer, without any I/O.
+fn exchange() {
+    let dir = tempfile::tempdir().expect("a folder for the policy");
+    std::fs::write(dir.path().join("main.toml"), POLICY).expect("the folder is new");
+    let policy = PolicySet::load(&PolicySources {
+        withheld: &[],
+        dir: dir.path(),
+        pseudonym_key: [7; 32],
+    });
+    let policy = policy.expect("the policy is valid");
+    let scope = policy.scope(&["staff".to_owned()]);
+    let route = Profiles::from_names(&["openai".to_owned()])
+        .expect("is shipped")
+        .resolve("POST", "/v1/chat/completions")
+        .expect("is a route");
+    let prose: String = PROSE.replace('"', "").chars().cycle().take(800).collect();
+    let request = format!(
+        r#"{{"model":"llama-3","messages":[{{"role":"system","content":"Be kind."}},{{"role":"user","content":"{prose}"}}],"temperature":0.7,"max_tokens":256,"stream":false}}"#
+    );
+    let answer = format!(
+        r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"llama-3","choices":[{{"index":0,"message":{{"role":"assistant","content":"{prose}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":9,"completion_tokens":12}}}}"#
+    );
+    let events: Vec<String> = prose
+        .split_inclusive(' ')
+        .map(|word| {
+            format!(
+                "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"llama-3\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{word}\"}},\"finish_reason\":null}}]}}\n\n"
+            )
+        })
+        .collect();
+    let mut scratch = Scratch::default();
+    let inspect = time(|| {
+        let verdict = policy.inspect_request(&scope, &route, request.as_bytes(), &mut scratch);
+        black_box(verdict.is_ok());
+    });
+    println!("nanoseconds an exchange, secrets blocked, personal data masked, injection flagged");
+    println!("request of {:>5} bytes {inspect:>18.0}", request.len());
+    let filter = |scope: &Scope, media: &str, pieces: &mut dyn Iterator<Item = &str>| {
+        let mut filter = policy
+            .response_filter(scope, &route, 200, Some(media))
+            .expect("a media type of the route");
+        let mut out = Vec::new();
+        for piece in pieces {
+            filter
+                .push(piece.as_bytes(), &mut out)
+                .expect("is well-formed");
+        }
+        filter.finish(&mut out).expect("is well-formed");
+        black_box(out);
+    };
+    let whole = time(|| {
+        filter(
+            &scope,
+            "application/json",
+            &mut [answer.as_str()].into_iter(),
+        )
+    });
+    println!("answer of {:>6} bytes {whole:>18.0}", answer.len());
+    let pieces = || events.iter().map(String::as_str);
+    let stream = time(|| filter(&scope, "text/event-stream", &mut pieces()));
+    println!(
+        "one event of a stream {:>17.0}",
+        stream / events.len() as f64
+    );
+}
+
 fn main() {
     let filter = std::env::args()
         .skip(1)
@@ -162,8 +254,8 @@ fn main() {
         ("secrets", &["secrets"]),
         ("+personal", &["secrets", "personal", "customer"]),
         (
-            "+injection",
-            &["secrets", "personal", "customer", "injection"],
+            "all packs",
+            &["secrets", "personal", "customer", "injection", "high-risk"],
         ),
     ];
     let compiled: Vec<_> = sets
@@ -205,4 +297,5 @@ fn main() {
     ] {
         println!("{text:<30?}{:>8.0}", time(|| block(all, &both, text)));
     }
+    exchange();
 }

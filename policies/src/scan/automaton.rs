@@ -151,6 +151,11 @@ impl Automaton {
         starts
     }
 
+    /// The class of a byte: bytes of one class lead to the same state everywhere.
+    pub(crate) fn class_of(&self, byte: u8) -> u8 {
+        self.classes[usize::from(byte)]
+    }
+
     /// The next state, and whether a match ended before `byte`.
     #[inline]
     pub(crate) fn step(&self, state: u16, byte: u8) -> (u16, bool) {

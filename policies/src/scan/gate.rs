@@ -16,7 +16,7 @@ use super::automaton::{Automaton, DEAD};
 pub(super) const NOTHING: u8 = 0;
 
 /// How many classes there are; a set of classes is a word.
-const CLASSES: usize = 64;
+pub(super) const CLASSES: usize = 64;
 
 /// The class of every byte.
 pub(super) static CLASS: [u8; 256] = classes();
@@ -31,6 +31,15 @@ pub(super) enum Missing {
     Unknown,
     /// The text ends there.
     AtEnd,
+}
+
+/// An automaton by which a rule is told from others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    pub(super) rule: u16,
+    pub(super) automaton: &'a Automaton,
+    /// What it still reads when it has read so many bytes counts as a match.
+    pub(super) len_max: usize,
 }
 
 /// A set of triples of classes.
@@ -52,8 +61,8 @@ const fn classes() -> [u8; 256] {
             b'/' => 58,
             b'"' | b'\'' | b'\\' | b'`' => 59,
             b':' | b'=' => 60,
-            b',' | b';' | b'?' | 0x80.. => 61,
-            b'<' | b'>' | b'|' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'@' => 62,
+            b',' | b';' | b'?' | b'@' | 0x80.. => 61,
+            b'<' | b'>' | b'|' | b'(' | b')' | b'[' | b']' | b'{' | b'}' => 62,
             _ => 63,
         };
         byte += 1;
@@ -90,15 +99,16 @@ impl TripleSet {
 
     /// The triples with which a text may begin that the automaton reads; where the text has fewer
     /// than three bytes, [`NOTHING`] stands for the others and means what `missing` says.
-    pub(super) fn read_by(automaton: &Automaton, missing: Missing) -> TripleSet {
+    pub(super) fn read_by(told: &Told<'_>, missing: Missing) -> TripleSet {
         let mut set = TripleSet::empty();
-        for start in automaton.distinct_starts() {
-            set.add(automaton, start, missing);
+        for start in told.automaton.distinct_starts() {
+            set.add(told, start, missing);
         }
         set
     }
 
-    fn add(&mut self, automaton: &Automaton, start: u16, missing: Missing) {
+    fn add(&mut self, told: &Told<'_>, start: u16, missing: Missing) {
+        let automaton = told.automaton;
         let may_stop = |ended| ended || missing == Missing::Unknown;
         if may_stop(automaton.accepts_at_end(start)) {
             self.insert(NOTHING, NOTHING, 1);
@@ -107,12 +117,12 @@ impl TripleSet {
             if may_stop(first.ended) {
                 self.insert(first.class, NOTHING, 1);
             }
-            if first.ended {
+            if first.ended || told.len_max <= 1 {
                 self.insert_all(first.class);
                 continue;
             }
             for second in steps(automaton, first.state) {
-                let bits = match second.ended {
+                let bits = match second.ended || told.len_max <= 2 {
                     true => ClassSet::MAX,
                     false => steps(automaton, second.state)
                         .iter()

@@ -25,9 +25,10 @@
 //! are still alive; a block is a stream of one piece that is known to be the last. A split cannot
 //! change the result because nothing in the engine knows where a piece began.
 //!
-//! Starting a candidate at every byte would be slow; [`mod@starts`] allows it only where three
-//! neighbouring bytes permit some rule. [`mod@cursor`] walks for masking and [`mod@watch`] for
-//! reporting.
+//! Starting every rule at every byte would be slow; [`mod@starts`] says where some rule may start
+//! and which, from the bytes ahead, those behind, and a byte that a rule cannot do without.
+//! [`mod@cursor`] decides for masking and [`mod@watch`] for reporting, both in one pass
+//! ([`mod@lanes`]).
 //!
 //! # What it costs to hold
 //!
@@ -45,6 +46,7 @@ pub(crate) mod cursor;
 mod gate;
 pub(crate) mod lanes;
 pub(crate) mod starts;
+mod trie;
 pub(crate) mod view;
 pub(crate) mod watch;
 mod wide;

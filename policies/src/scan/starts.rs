@@ -9,15 +9,14 @@
 //!    ([`mod@super::gate`]). Or the last three bytes are the end of what some rule with an `after`
 //!    wants before it. Or a rule that begins like any word may start, because the byte that it
 //!    needs is near ([`mod@super::wide`]).
-//! 3. Only then the list of rules is fetched that begin with these two bytes, of the kinds for
-//!    which 2 holds, and their automata are started.
-
-use std::collections::HashMap;
+//! 3. Where a gate is open, more bytes are read until it is known which rules are left
+//!    ([`mod@super::trie`]); mostly none is. Only the automata of those are started.
 
 use super::automaton::{Automaton, Before, DEAD};
-use super::bytes::{ByteSet, PairSet, contains, insert};
+use super::bytes::{ByteSet, contains, insert};
 use super::candidate::Compiled;
-use super::gate::{Missing, NOTHING, TripleSet, class_of};
+use super::gate::{Missing, NOTHING, Told, TripleSet, class_of};
+use super::trie::Trie;
 use super::view::View;
 use super::wide::{Need, Needs, Windows};
 
@@ -27,12 +26,6 @@ const NARROW_TRIPLES_MAX: usize = 8192;
 /// Places that step 1 decides at once: the bits of a word.
 const BLOCK: usize = 64;
 
-/// Kinds of rules, as bits: a list is kept for each union.
-const NARROW: usize = 1;
-const AFTER: usize = 2;
-const WIDE: usize = 4;
-const KINDS: usize = 8;
-
 /// The start filter of one scanner.
 #[derive(Debug)]
 pub(crate) struct Starts {
@@ -40,22 +33,23 @@ pub(crate) struct Starts {
     gap: Box<[u64; 256]>,
     /// The classes of first bytes for which some rule may start where the text does.
     gap_at_start: u64,
-    /// What follows where a narrow rule may start.
-    ahead: TripleSet,
-    /// What stands before a start that some rule with an `after` allows, the nearest first.
-    behind: TripleSet,
+    /// The rules that are told by what they begin with.
+    ahead: Gate,
+    /// The rules with an `after`, told by that; it is read backwards, the nearest byte first.
+    behind: Gate,
+    /// The rules that are told by a byte further on.
+    wide: Box<[u16]>,
     needs: Needs,
-    /// For each pair of first bytes its place in `lists`.
-    by_pair: Box<[u32]>,
-    /// For each first byte: when the second byte is not there yet.
-    by_first: Box<[u32; 256]>,
-    lists: Vec<ByKind>,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
 }
 
-/// Rules with the same beginning, in order; one list for each union of kinds.
-type ByKind = [Box<[u16]>; KINDS];
+/// Rules that are told by a few bytes in a row: first three at once, then one by one.
+#[derive(Debug)]
+struct Gate {
+    triples: TripleSet,
+    trie: Trie,
+}
 
 /// Goes over the places of a view at which rules may start.
 #[derive(Debug)]
@@ -70,57 +64,53 @@ pub(crate) struct Walk<'s, 't> {
     /// Offset of the next block.
     ahead: usize,
     windows: Windows,
+    /// The rules of the place that was found last, if they come from several sources.
+    merged: Vec<u16>,
 }
 
-/// The bytes with which a rule's matches begin.
-struct Beginnings {
-    first: ByteSet,
-    pairs: PairSet,
-    kind: usize,
+/// Whence the rules of a place come.
+#[derive(Clone, Copy)]
+enum Found<'s> {
+    One(&'s [u16]),
+    Merged,
 }
 
 // === impl Starts ===
 
 impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
+        let mut needs = Needs::default();
+        let (mut ahead, mut behind, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+        for (rule, compiled) in (0..).zip(rules) {
+            let by_itself = Told {
+                rule,
+                automaton: &compiled.automaton,
+                len_max: compiled.max_len,
+            };
+            match &compiled.after {
+                Some(after) => behind.push(Told {
+                    rule,
+                    automaton: after,
+                    len_max: usize::MAX,
+                }),
+                None if is_wide(&by_itself, &mut needs) => wide.push(rule),
+                None => ahead.push(by_itself),
+            }
+        }
         let mut starts = Starts {
             gap: Box::new([0; 256]),
             gap_at_start: 0,
-            ahead: TripleSet::empty(),
-            behind: TripleSet::empty(),
-            needs: Needs::default(),
-            by_pair: Box::default(),
-            by_first: Box::new([0; 256]),
-            lists: Vec::new(),
+            ahead: Gate::new(&ahead, Missing::Unknown),
+            behind: Gate::new(&behind, Missing::AtEnd),
+            wide: wide.into_boxed_slice(),
+            needs,
             before: Vec::with_capacity(rules.len()),
         };
-        let mut beginnings = Vec::with_capacity(rules.len());
         for rule in rules {
-            let kind = starts.add(rule);
-            beginnings.push(Beginnings::of(&rule.automaton, kind));
+            let follows = rule.after.as_ref().map(first_bytes);
+            starts.mark_gaps(&rule.automaton, follows.as_ref());
         }
-        starts.list(&beginnings);
         starts
-    }
-
-    /// Adds a rule to the filters; its kind.
-    fn add(&mut self, rule: &Compiled) -> usize {
-        let follows = rule.after.as_ref().map(first_bytes);
-        self.mark_gaps(&rule.automaton, follows.as_ref());
-        if let Some(after) = &rule.after {
-            self.behind
-                .union(&TripleSet::read_by(after, Missing::AtEnd));
-            return AFTER;
-        }
-        let ahead = TripleSet::read_by(&rule.automaton, Missing::Unknown);
-        if ahead.count() > NARROW_TRIPLES_MAX
-            && let Some(need) = Need::of(&rule.automaton, rule.max_len)
-            && self.needs.add(need)
-        {
-            return WIDE;
-        }
-        self.ahead.union(&ahead);
-        NARROW
     }
 
     /// Adds where a rule may start to `gap`, and which bytes may stand before it to `before`.
@@ -141,44 +131,6 @@ impl Starts {
         self.before.push(allowed);
     }
 
-    /// Numbers the lists of rules by their beginnings; list 0 is empty.
-    fn list(&mut self, beginnings: &[Beginnings]) {
-        let mut numbers: HashMap<Vec<u16>, u32> = HashMap::new();
-        let mut lists: Vec<ByKind> = Vec::new();
-        let mut intern = |rules: Vec<u16>| -> u32 {
-            if let Some(number) = numbers.get(&rules) {
-                return *number;
-            }
-            let of_kinds = |kinds: usize| {
-                let wanted = |rule: &&u16| beginnings[usize::from(**rule)].kind & kinds != 0;
-                rules.iter().filter(wanted).copied().collect()
-            };
-            lists.push(std::array::from_fn(of_kinds));
-            let number = (lists.len() - 1) as u32;
-            numbers.insert(rules, number);
-            number
-        };
-        intern(Vec::new());
-        let mut by_pair = vec![0_u32; 65536];
-        let every: Vec<u16> = (0..beginnings.len() as u16).collect();
-        for first in 0..=255_u8 {
-            let of = |rule: &u16| &beginnings[usize::from(*rule)];
-            let begin = |rule: &u16| contains(&of(rule).first, first);
-            let starting: Vec<u16> = every.iter().copied().filter(begin).collect();
-            if starting.is_empty() {
-                continue;
-            }
-            self.by_first[usize::from(first)] = intern(starting.clone());
-            for second in 0..=255_u8 {
-                let begin = |rule: &u16| of(rule).pairs.contains(first, second);
-                let with_pair = starting.iter().copied().filter(begin).collect();
-                by_pair[usize::from(first) << 8 | usize::from(second)] = intern(with_pair);
-            }
-        }
-        self.by_pair = by_pair.into_boxed_slice();
-        self.lists = lists;
-    }
-
     /// The places from `from` on at which rules may start.
     #[inline]
     pub(crate) fn walk<'s, 't>(&'s self, view: &View<'t>, from: usize) -> Walk<'s, 't> {
@@ -191,6 +143,7 @@ impl Starts {
             bits: 0,
             ahead: offset,
             windows: self.needs.windows(offset),
+            merged: Vec::new(),
         }
     }
 
@@ -201,23 +154,61 @@ impl Starts {
     }
 }
 
+/// Is the rule better told by a byte further on? Its need is added then.
+fn is_wide(told: &Told<'_>, needs: &mut Needs) -> bool {
+    TripleSet::read_by(told, Missing::Unknown).count() > NARROW_TRIPLES_MAX
+        && Need::of(told.automaton, told.len_max).is_some_and(|need| needs.add(need))
+}
+
+// === impl Gate ===
+
+impl Gate {
+    fn new(automata: &[Told<'_>], missing: Missing) -> Gate {
+        let mut triples = TripleSet::empty();
+        for told in automata {
+            triples.union(&TripleSet::read_by(told, missing));
+        }
+        Gate {
+            triples,
+            trie: Trie::new(automata),
+        }
+    }
+
+    /// The rules that are left after these bytes.
+    #[inline]
+    fn rules<'a>(&self, mut bytes: impl Iterator<Item = &'a u8> + Clone) -> &[u16] {
+        let mut ahead = bytes.clone();
+        let mut class = || bytes.next().map_or(NOTHING, |byte| class_of(*byte));
+        match self.triples.contains(class(), class(), class()) {
+            true => self.trie.rules(&mut ahead),
+            false => &[],
+        }
+    }
+}
+
 // === impl Walk ===
 
 impl<'s> Walk<'s, '_> {
-    /// The next place at which rules may start, and which; `None` when there is none in what is
-    /// at hand.
+    /// The next place at which rules may start, and which, in order; `None` when there is none in
+    /// what is at hand.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<(usize, &'s [u16])> {
+    pub(crate) fn next(&mut self) -> Option<(usize, &[u16])> {
+        let (offset, found) = self.find()?;
+        let rules = match found {
+            Found::One(rules) => rules,
+            Found::Merged => &self.merged,
+        };
+        Some((self.view.base() + offset, rules))
+    }
+
+    #[inline]
+    fn find(&mut self) -> Option<(usize, Found<'s>)> {
         loop {
             while self.bits != 0 {
                 let offset = self.block + self.bits.trailing_zeros() as usize;
                 self.bits &= self.bits - 1;
-                let kinds = self.kinds(offset);
-                if kinds != 0 {
-                    let rules = self.rules(offset, kinds);
-                    if !rules.is_empty() {
-                        return Some((self.view.base() + offset, rules));
-                    }
+                if let Some(found) = self.rules(offset) {
+                    return Some((offset, found));
                 }
             }
             if self.ahead >= self.bytes.len() {
@@ -251,7 +242,7 @@ impl<'s> Walk<'s, '_> {
         };
         let mut bits = 0;
         for byte in bytes {
-            bits = bits >> 1 | (row >> class_of(*byte)) << 63;
+            bits = bits >> 1 | (row >> class_of(*byte)) << (BLOCK - 1);
             row = gap[usize::from(*byte)];
         }
         self.bits = bits >> (BLOCK - bytes.len());
@@ -259,69 +250,26 @@ impl<'s> Walk<'s, '_> {
         self.ahead = from + bytes.len();
     }
 
-    /// Step 2: the kinds of rules that may start here.
+    /// Steps 2 and 3: the rules that may start here, if there are any.
     #[inline]
-    fn kinds(&mut self, offset: usize) -> usize {
-        let class = |at: Option<&u8>| at.map_or(NOTHING, |byte| class_of(*byte));
-        let next = |distance: usize| class(self.bytes.get(offset + distance));
-        let back = |distance: usize| {
-            let at = offset.checked_sub(distance);
-            class(at.and_then(|at| self.bytes.get(at)))
-        };
-        let ahead = self.starts.ahead.contains(next(0), next(1), next(2));
-        let behind = self.starts.behind.contains(back(1), back(2), back(3));
-        let wide = self.windows.contain(&self.starts.needs, &self.view, offset);
-        usize::from(ahead) * NARROW | usize::from(behind) * AFTER | usize::from(wide) * WIDE
-    }
-
-    /// Step 3: the rules of these kinds that begin with the bytes here.
-    fn rules(&self, offset: usize, kinds: usize) -> &'s [u16] {
-        let first = usize::from(self.bytes[offset]);
-        let list = match self.bytes.get(offset + 1) {
-            Some(second) => self.starts.by_pair[first << 8 | usize::from(*second)],
-            None => self.starts.by_first[first],
-        };
-        &self.starts.lists[list as usize][kinds]
-    }
-}
-
-// === impl Beginnings ===
-
-impl Beginnings {
-    fn of(automaton: &Automaton, kind: usize) -> Beginnings {
-        let mut begins = Beginnings {
-            first: [0; 4],
-            pairs: PairSet::empty(),
-            kind,
-        };
-        let mut seconds: HashMap<u16, ByteSet> = HashMap::new();
-        for start in automaton.distinct_starts() {
-            for first in 0..=255_u8 {
-                let (state, _) = automaton.step(start, first);
-                if state == DEAD {
-                    continue;
-                }
-                insert(&mut begins.first, first);
-                let rights = seconds
-                    .entry(state)
-                    .or_insert_with(|| second_bytes(automaton, state));
-                begins.pairs.insert_row(first, rights);
+    fn rules(&mut self, offset: usize) -> Option<Found<'s>> {
+        let starts = self.starts;
+        let (before, from) = self.bytes.split_at(offset);
+        let ahead = starts.ahead.rules(from.iter());
+        let behind = starts.behind.rules(before.iter().rev());
+        let wide = self.windows.contain(&starts.needs, &self.view, offset);
+        let wide: &[u16] = if wide { &starts.wide } else { &[] };
+        match [ahead, behind, wide] {
+            [[], [], []] => None,
+            [rules, [], []] | [[], rules, []] | [[], [], rules] => Some(Found::One(rules)),
+            sources => {
+                self.merged.clear();
+                self.merged.extend(sources.into_iter().flatten());
+                self.merged.sort_unstable();
+                Some(Found::Merged)
             }
         }
-        begins
     }
-}
-
-/// The bytes that may follow in the text when the automaton is in `state`.
-fn second_bytes(automaton: &Automaton, state: u16) -> ByteSet {
-    let mut set = [0; 4];
-    for byte in 0..=255_u8 {
-        let (next, ended) = automaton.step(state, byte);
-        if next != DEAD || ended {
-            insert(&mut set, byte);
-        }
-    }
-    set
 }
 
 /// The bytes with which a text may begin that the automaton reads.

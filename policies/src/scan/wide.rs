@@ -20,6 +20,8 @@ const WITHIN_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
     byte: u8,
+    /// A match may begin with it.
+    leads: bool,
     /// It stands at most so many bytes after the start.
     within: usize,
     /// What may stand before it.
@@ -45,6 +47,14 @@ struct Window {
     end: usize,
 }
 
+impl Window {
+    /// Behind the end of every view.
+    const NEVER: Window = Window {
+        first: usize::MAX,
+        end: usize::MAX,
+    };
+}
+
 // === impl Need ===
 
 impl Need {
@@ -62,12 +72,15 @@ impl Need {
     fn on(automaton: &Automaton, byte: u8) -> Option<Need> {
         let mut filler = [0; 4];
         let mut states = automaton.distinct_starts();
+        let leads = |state: &u16| automaton.step(*state, byte).0 != DEAD;
+        let leads = states.iter().any(leads);
         // Breadth first over sets of states: the path of any length that a loop allows shows as a
         // set that is never empty.
         for within in 0..=WITHIN_MAX {
             if states.is_empty() {
                 return Some(Need {
                     byte,
+                    leads,
                     within: within.saturating_sub(1),
                     filler,
                 });
@@ -98,10 +111,9 @@ impl Need {
 impl Needs {
     /// Takes a rule's need; false when there are too many.
     pub(super) fn add(&mut self, need: Need) -> bool {
-        let known = self
-            .0
-            .iter_mut()
-            .find(|known| known.byte == need.byte && known.filler == need.filler);
+        let known = self.0.iter_mut().find(|known| {
+            (known.byte, known.leads) == (need.byte, need.leads) && known.filler == need.filler
+        });
         if let Some(known) = known {
             known.within = known.within.max(need.within);
             return true;
@@ -156,15 +168,13 @@ impl Need {
     /// The first window that ends after the offset, or far behind the end.
     fn window(&self, view: &View<'_>, offset: usize) -> Window {
         let bytes = view.from(view.base());
-        let found = memchr::memchr(self.byte, &bytes[offset..]).map(|at| offset + at);
+        let skipped = offset + usize::from(!self.leads);
+        let found = bytes
+            .get(skipped..)
+            .and_then(|rest| memchr::memchr(self.byte, rest));
         let last = match found {
-            Some(found) => found,
-            None if view.is_last() => {
-                return Window {
-                    first: usize::MAX,
-                    end: usize::MAX,
-                };
-            }
+            Some(found) => skipped + found,
+            None if view.is_last() => return Window::NEVER,
             None => bytes.len(),
         };
         let from = offset.max(last.saturating_sub(self.within));
@@ -174,7 +184,7 @@ impl Need {
             .take_while(|byte| contains(&self.filler, **byte));
         Window {
             first: last - run.count(),
-            end: last + 1,
+            end: last + usize::from(self.leads),
         }
     }
 }
