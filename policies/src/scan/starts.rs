@@ -292,3 +292,103 @@ fn first_classes(automaton: &Automaton, start: u16) -> u64 {
         .filter(|byte| automaton.step(start, *byte).0 != DEAD)
         .fold(0, |set, byte| set | 1 << class_of(byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Pack;
+    use crate::scan::candidate::{Candidate, Outcome};
+    use crate::scan::{RuleIndex, Scanner};
+
+    /// Rules of every kind: told ahead, behind and by a byte; short ones, and such as end early.
+    const RULES: [&str; 12] = [
+        "regex = 'a'",
+        "regex = 'ab?'",
+        "regex = '\\bab@'",
+        "regex = '[ab]+X' \n max_len = 2",
+        "regex = 'a[ab@ ]*X' \n max_len = 4",
+        "regex = '[^b@]{2,4}@[ab]'",
+        "regex = '\\b[^ @]{1,3}@'",
+        "regex = '[^b]{2}b$'",
+        "regex = '[ab]' \n after = '@ ?'",
+        "regex = 'b+' \n max_len = 3 \n after = '(?:^|\\.)a{2,5}'",
+        "regex = '@' \n after = '\\b(?:aaaa|b)'",
+        "regex = 'aaaaaaaa.'",
+    ];
+
+    fn scanner() -> Scanner {
+        let mut toml = String::new();
+        for (index, body) in RULES.iter().enumerate() {
+            toml.push_str(&format!(
+                "[[rule]]\nid = \"r{index}\"\ndescription = \"test\"\n{body}\nmatches = [\"\"]\n\
+                 misses = [\"\"]\n"
+            ));
+        }
+        Scanner::compile(Pack::parse("test", &toml).expect("parses").rules).expect("compiles")
+    }
+
+    /// Every text of so many characters, and longer ones made of them.
+    fn texts() -> Vec<String> {
+        let mut texts = vec![String::new()];
+        let mut last = texts.clone();
+        for _ in 0..5 {
+            let longer =
+                |text: &String| ["a", "b", "@", " ", ".", "é"].map(|c| format!("{text}{c}"));
+            last = last.iter().flat_map(longer).collect();
+            texts.extend(last.iter().cloned());
+        }
+        let doubled: Vec<String> = texts.iter().map(|text| text.repeat(13)).collect();
+        texts.extend(doubled.into_iter().step_by(11));
+        texts
+    }
+
+    /// The contract: wherever a rule is not refused, the walk names it, and in order.
+    #[test]
+    fn no_start_is_lost() {
+        let scanner = scanner();
+        assert_eq!(scanner.starts.wide.len(), 2, "the needs are tested too");
+        for text in texts() {
+            for last in [true, false] {
+                let view = View::new(&text, 0, last);
+                let mut named = vec![Vec::new(); text.len()];
+                let mut walk = scanner.starts.walk(&view, 0);
+                while let Some((at, rules)) = walk.next() {
+                    assert!(rules.is_sorted(), "{rules:?}");
+                    named[at] = rules.to_vec();
+                }
+                for (at, _) in text.char_indices() {
+                    for (rule, compiled) in (0..).zip(&scanner.compiled) {
+                        let (_, outcome) = Candidate::begin(compiled, rule, &view, at);
+                        if outcome != Outcome::Failed && compiled.may_follow(&view, at) {
+                            let id = scanner.rule(RuleIndex(rule)).id();
+                            assert!(named[at].contains(&rule), "{id} at {at} of {text:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A walk that leaves places out finds the same in what is left.
+    #[test]
+    fn seeking_loses_nothing_behind() {
+        let scanner = scanner();
+        let text = "ab@ a.é ".repeat(40);
+        let view = View::whole(&text);
+        let mut walk = scanner.starts.walk(&view, 0);
+        let mut all = Vec::new();
+        while let Some((at, rules)) = walk.next() {
+            all.push((at, rules.to_vec()));
+        }
+        for stride in [1, 2, 63, 64, 65, 200] {
+            let mut walk = scanner.starts.walk(&view, 0);
+            let mut from = 0;
+            while let Some((at, rules)) = walk.next() {
+                let expected = all.iter().find(|(start, _)| *start >= from);
+                assert_eq!(Some(&(at, rules.to_vec())), expected);
+                from = (at + stride).min(view.end());
+                walk.seek(from);
+            }
+        }
+    }
+}
