@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::units::{Size, Span};
+use crate::http1::HEAD_MAX;
 
 /// `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +80,9 @@ impl Default for Limits {
     }
 }
 
+/// A body is inspected in memory, whole: beyond this it is a file, not a prompt.
+const BODY_MAX: usize = 1 << 30;
+
 /// The tokenizer's index of fields has this many places.
 const FIELDS_MAX: usize = 100;
 
@@ -95,6 +99,25 @@ impl Limits {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("[limits] `{name}` must be more than 0"));
+        }
+        let spans = [
+            ("head_read", self.head_read),
+            ("body_grace", self.body_grace),
+            ("idle", self.idle),
+            ("write_stall", self.write_stall),
+            ("upstream_connect", self.upstream_connect),
+            ("upstream_first_byte", self.upstream_first_byte),
+            ("upstream_idle", self.upstream_idle),
+            ("hold", self.hold),
+        ];
+        if let Some((name, _)) = spans.iter().find(|(_, span)| span.0.is_zero()) {
+            return Err(format!("[limits] `{name}` must be more than 0"));
+        }
+        if self.head.0 > HEAD_MAX {
+            return Err(format!("[limits] `head` may be at most {HEAD_MAX} bytes"));
+        }
+        if self.body.0 > BODY_MAX || self.response_body.0 > BODY_MAX {
+            return Err("[limits] `body` and `response_body` may be at most 1GiB".to_owned());
         }
         if self.fields > FIELDS_MAX {
             return Err(format!("[limits] `fields` may be at most {FIELDS_MAX}"));

@@ -264,6 +264,9 @@ impl Config {
         if self.listen.tls.is_some() && self.listen.tcp.is_none() {
             return say("[listen.tls] applies to `tcp`, which is absent");
         }
+        if self.upstream.profiles.is_empty() {
+            return say("[upstream] `profiles` names none, so every route would be refused");
+        }
         if self.policy.enabled && self.policy.dir.is_none() {
             return say("[policy] needs `dir`: the folder with the policy files");
         }

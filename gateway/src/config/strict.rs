@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_place_and_the_nearest_known_key() {
         let text = "[listen]\ntcp = \"127.0.0.1:0\"\n[policy]\nenabled = false\n[upstream]\n\
-                    adress = \"127.0.0.1:1\"\nprofiles = []\n[recorder]\nenabled = false\n";
+                    adress = \"127.0.0.1:1\"\nprofiles = [\"openai\"]\n[recorder]\nenabled = false\n";
         let error = parse::<Config>(Path::new("g.toml"), text)
             .unwrap_err()
             .to_string();

@@ -3,7 +3,6 @@
 //! `GET /healthz` answers 200 while calls can be served and 503 with the reason while they cannot;
 //! `GET /status` tells what runs: driver, cores, policy, issuers, recorder, counters.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +17,8 @@ use serde_json::{Value, json};
 use crate::config::OnLoss;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
+use crate::shell::bind_unix;
 use crate::telemetry::Counters;
-
-/// Who may connect: the gateway's user and group.
-const SOCKET_MODE: u32 = 0o660;
 
 /// What does not change while the gateway runs.
 #[derive(Clone, Debug)]
@@ -52,12 +49,8 @@ pub(super) struct Status {
 
 /// Binds the socket and serves it on a task of its own.
 pub(super) async fn serve(socket: PathBuf, status: Status) -> std::io::Result<()> {
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = tokio::net::UnixListener::bind(&socket)?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    let listener = bind_unix(&socket)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/status", get(show))

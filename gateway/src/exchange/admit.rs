@@ -11,7 +11,11 @@ use super::context::{Core, Peer, unix_ns};
 use super::{Call, heads};
 use crate::http1::{Framing, RequestHead};
 use crate::identity::{AuthError, Credential, Principal, PrincipalKind, RefreshWait};
-use crate::tap::{Open, Record};
+use crate::tap::{Open, Record, clip};
+
+/// What a record keeps of texts that a caller chose, known or not.
+const USER_AGENT_BYTES_MAX: usize = 256;
+const PATH_BYTES_MAX: usize = 512;
 
 /// A call that may go on to its body.
 pub struct Admitted {
@@ -23,6 +27,8 @@ pub struct Admitted {
     pub(super) peer: Peer,
     /// Under TLS?
     pub(super) secure: bool,
+    /// Fields of the head that a guard withholds from the model.
+    pub(super) withheld: Vec<String>,
     /// Largest body that this call may have.
     pub body_max: usize,
 }
@@ -73,6 +79,7 @@ pub fn admit(
                 principal,
                 peer,
                 secure,
+                withheld: Vec::new(),
                 body_max,
             })
         }
@@ -217,9 +224,12 @@ fn open_record(
     }
     let mut open = Open {
         client: peer.to_string(),
-        user_agent: heads::text(head.fields.get("user-agent")),
+        user_agent: head
+            .fields
+            .text("user-agent")
+            .map(|text| clip(text, USER_AGENT_BYTES_MAX)),
         method: head.method.as_str().to_owned(),
-        path: head.path().to_owned(),
+        path: clip(head.path(), PATH_BYTES_MAX),
         policy_version: policy.version().to_owned(),
         gateway: core.node.name.clone(),
         core: core.number,

@@ -4,15 +4,15 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use penstock_policies::Dialect;
+use penstock_policies::{Action, Dialect, Direction, Finding, PolicySet, Scope};
 
 use super::context::Peer;
-use crate::http1::{FieldError, Framing, RequestHead, RequestWriter};
+use crate::http1::{FieldError, Fields, Framing, RequestHead, RequestWriter};
 use crate::identity::Principal;
 
 /// Fields of the client's that never go upstream: credentials, what we compute ourselves, and what
 /// only a gateway may say. Lower case.
-const REQUEST_DROPPED: [&str; 21] = [
+const REQUEST_DROPPED: [&str; 23] = [
     "accept-encoding",
     "api-key",
     "authorization",
@@ -30,18 +30,21 @@ const REQUEST_DROPPED: [&str; 21] = [
     "x-client-cert",
     "x-client-ip",
     "x-goog-api-key",
+    "x-original-url",
     "x-real-ip",
     "x-remote-user",
     "x-request-id",
+    "x-rewrite-url",
     "x-user",
 ];
 
 /// Prefixes of the same kind.
-const REQUEST_DROPPED_PREFIXES: [&str; 6] = [
+const REQUEST_DROPPED_PREFIXES: [&str; 7] = [
     "x-forwarded-",
     "x-penstock-",
     "x-auth-",
     "x-authenticated-",
+    "x-http-method",
     "x-remote-",
     "x-ssl-",
 ];
@@ -106,6 +109,8 @@ pub(super) struct UpstreamHead<'a> {
     pub(super) credential: Option<&'a str>,
     pub(super) request_id: &'a str,
     pub(super) body_bytes: u64,
+    /// Fields that a guard withholds.
+    pub(super) withheld: &'a [String],
 }
 
 impl UpstreamHead<'_> {
@@ -115,7 +120,9 @@ impl UpstreamHead<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldError> {
         let head = self.head;
         let mut writer = RequestWriter::new(out, head.method, head.target(), self.host)?;
-        writer.copy(&head.fields, |name| !is_dropped(name));
+        writer.copy(&head.fields, |name| {
+            passes_to_model(name) && !self.withheld.iter().any(|other| other == name)
+        });
         if let Some(credential) = self.credential {
             writer.field("authorization", credential.as_bytes())?;
         }
@@ -149,11 +156,95 @@ impl UpstreamHead<'_> {
 }
 
 fn is_dropped(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
+    // Servers behind CGI-like interfaces cannot tell `x_user` from `x-user`.
+    let lower = name.to_ascii_lowercase().replace('_', "-");
     REQUEST_DROPPED.contains(&lower.as_str())
         || REQUEST_DROPPED_PREFIXES
             .iter()
             .any(|prefix| lower.starts_with(prefix))
+}
+
+/// Fields whose values the protocol fixes or the SDKs write: no place for a caller's text, and too
+/// many per request to look at each.
+const PLAIN: [&str; 9] = [
+    "accept",
+    "accept-language",
+    "cache-control",
+    "content-type",
+    "date",
+    "retry-after",
+    "traceparent",
+    "vary",
+    "x-stainless-",
+];
+
+/// What guards say of the texts in a head, outside the body.
+pub(super) struct HeadVerdict {
+    /// Everything that was found.
+    pub(super) findings: Vec<Finding>,
+    /// Fields that must not go on.
+    pub(super) withheld: Vec<String>,
+}
+
+/// Looks at the values of all fields that would go on. A masked value has no meaning to whoever
+/// reads the field, so the field goes; the caller of this decides what a block comes to.
+pub(super) fn inspect_fields(
+    policy: &PolicySet,
+    scope: &Scope,
+    direction: Direction,
+    fields: &Fields,
+    passes: impl Fn(&str) -> bool,
+) -> HeadVerdict {
+    let mut verdict = HeadVerdict {
+        findings: Vec::new(),
+        withheld: Vec::new(),
+    };
+    for (name, value) in fields.end_to_end() {
+        let plain = PLAIN.iter().any(|plain| {
+            let prefix = name.get(..plain.len());
+            let whole = name.len() == plain.len() || plain.ends_with('-');
+            whole && prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(plain))
+        });
+        if plain || !passes(name) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(value);
+        let found = policy.inspect_text(scope, direction, "header", &text);
+        if found.action >= Action::Mask {
+            verdict.withheld.push(name.to_owned());
+        }
+        verdict.findings.extend(found.findings);
+    }
+    verdict
+}
+
+/// Undoes percent-encoding as far as it is one; what is not UTF-8 becomes U+FFFD.
+pub(super) fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let pair = bytes
+            .get(at + 1..at + 3)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        match (bytes[at], byte) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// May this field of the caller's go to the model?
+pub(super) fn passes_to_model(name: &str) -> bool {
+    !is_dropped(name)
 }
 
 /// May this end-to-end field of the model's go to the client?

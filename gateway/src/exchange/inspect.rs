@@ -12,7 +12,7 @@ use super::Call;
 use super::admit::{Admitted, too_large};
 use super::answer::Answer;
 use super::context::unix_ns;
-use super::heads::UpstreamHead;
+use super::heads::{self, UpstreamHead};
 use crate::http1::{Method, RequestHead};
 use crate::tap::Moment;
 
@@ -85,6 +85,7 @@ impl Admitted {
     fn decide(&mut self, head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, (Answer, Outcome)> {
         let refused = |answer: Answer| (answer, Outcome::Refused);
         let core = self.call.core.clone();
+        self.judge_head(head)?;
         let body = self.decode(head, body).map_err(refused)?;
         let inspected = {
             let mut scratch = core.scratch.borrow_mut();
@@ -106,6 +107,40 @@ impl Admitted {
             .control("inspect request", self.scope.guards_request());
         self.call.record.moment(Moment::Inspected, unix_ns());
         self.judge(verdict, body)
+    }
+
+    /// Acts on what guards find in the query and in the fields that would go on: no side door.
+    fn judge_head(&mut self, head: &RequestHead) -> Result<(), (Answer, Outcome)> {
+        if !self.scope.guards_request() {
+            return Ok(());
+        }
+        let core = self.call.core.clone();
+        let (policy, scope) = (&self.policy, &self.scope);
+        let way = Direction::Request;
+        let mut found =
+            heads::inspect_fields(policy, scope, way, &head.fields, heads::passes_to_model);
+        let mut stops = found
+            .findings
+            .iter()
+            .position(|finding| finding.action > Action::Mask);
+        if let Some(query) = head.query() {
+            let query = heads::percent_decode(query);
+            let verdict = policy.inspect_text(scope, way, "query", &query);
+            // A query with a hole in it means something else; so a mask, too, refuses it.
+            if stops.is_none() && verdict.action >= Action::Mask {
+                stops = Some(found.findings.len());
+            }
+            found.findings.extend(verdict.findings);
+        }
+        self.call
+            .record
+            .findings(&core.tap, unix_ns(), way, &found.findings);
+        self.withheld = found.withheld;
+        let Some(stops) = stops else { return Ok(()) };
+        core.counters.blocked.bump();
+        let what = "The request was blocked before it reached the model.";
+        let answer = Answer::blocked(found.findings.get(stops), "request_blocked", what);
+        Err((answer, Outcome::Blocked))
     }
 
     fn decode(&self, head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, Answer> {
@@ -192,6 +227,7 @@ impl Admitted {
                 .map(|credential| credential.header_value()),
             request_id: &self.call.id,
             body_bytes: body.len() as u64,
+            withheld: &self.withheld,
         }
         .write(&mut out)
         .map_err(|error| {

@@ -1,7 +1,7 @@
 //! Last phase: the model's answer passes through its filter to the client, and into the record as
 //! the client saw it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use penstock_policies::{
     Action, DecodeBounds, Direction, FilterError, Finding, ResponseFilter, ResponseRefusal,
@@ -50,8 +50,17 @@ pub struct Answering {
     encoding: Option<String>,
     encoded: Vec<u8>,
     payload: Vec<u8>,
-    held_since: Option<Instant>,
+    /// Fields of the head that a guard withholds from the client.
+    withheld: Vec<String>,
+    hold: Option<Hold>,
     masked: bool,
+}
+
+/// Text that is held back.
+struct Hold {
+    since: Instant,
+    /// What had been let out when it began.
+    released: usize,
 }
 
 /// The answer cannot be completed.
@@ -129,6 +138,7 @@ impl Forwarded {
                  yours: tell the operator of this gateway.",
             )));
         }
+        let withheld = self.withheld(&head, now);
         let content_type = head.fields.text("content-type");
         let made = self
             .policy
@@ -174,9 +184,30 @@ impl Forwarded {
             encoding,
             encoded: Vec::new(),
             payload: Vec::new(),
-            held_since: None,
+            withheld,
+            hold: None,
             masked: false,
         })
+    }
+
+    /// The fields of the answer's head that the client must not see, whatever the guard's action:
+    /// what does not arrive needs no blocking.
+    fn withheld(&mut self, head: &ResponseHead, now: u64) -> Vec<String> {
+        let core = self.call.core.clone();
+        let way = Direction::Response;
+        let passes = heads::passes_to_client;
+        let found = heads::inspect_fields(&self.policy, &self.scope, way, &head.fields, passes);
+        self.call
+            .record
+            .findings(&core.tap, now, way, &found.findings);
+        let mut withheld = found.withheld;
+        let credential = core.node.credential.as_ref();
+        if let Some(secret) = credential.and_then(|credential| credential.withheld()) {
+            let repeats = |value: &[u8]| memchr::memmem::find(value, secret.as_bytes()).is_some();
+            let fields = head.fields.iter().filter(|(_, value)| repeats(value));
+            withheld.extend(fields.map(|(name, _)| name.to_owned()));
+        }
+        withheld
     }
 
     fn media_refused(self, refusal: &ResponseRefusal) -> Answer {
@@ -219,17 +250,9 @@ impl Answering {
                 .response_head(&call.core.tap, unix_ns(), status, media, status);
         }
         let mut writer = ResponseWriter::new(out, self.head.status);
-        let fields = &self.head.fields;
-        let credential = call.core.node.credential.as_ref();
-        let secret = credential.and_then(|credential| credential.withheld());
-        let repeats = |name: &str| {
-            secret.is_some_and(|secret| {
-                let holds = |value| memchr::memmem::find(value, secret.as_bytes()).is_some();
-                fields.values(name).any(holds)
-            })
-        };
-        writer.copy(fields, |name| {
-            heads::passes_to_client(name) && !repeats(name)
+        let withheld = &self.withheld;
+        writer.copy(&self.head.fields, |name| {
+            heads::passes_to_client(name) && !withheld.iter().any(|other| other == name)
         });
         // A session id is hexadecimal digits and hyphens.
         let written = writer.field("x-request-id", call.id.as_bytes());
@@ -270,8 +293,13 @@ impl Answering {
         self.deliver(expired, payload, out)
     }
 
-    /// True while text of a stream is held back, because a rule could still match.
-    pub fn holds(&self) -> bool {
+    /// For how long the text that is held back may still be held; `None` while none is.
+    pub fn hold_left(&self, bound: Duration) -> Option<Duration> {
+        let hold = self.hold.as_ref()?;
+        Some(bound.saturating_sub(hold.since.elapsed()))
+    }
+
+    fn holds(&self) -> bool {
         self.plan == BodyPlan::Streamed && self.filter.held_bytes() > 0
     }
 
@@ -284,13 +312,10 @@ impl Answering {
         self.note_findings();
         // A body that is inspected whole sends nothing before its end.
         if !payload.is_empty() {
-            self.note_release();
             self.send_piece(&payload, out);
         }
         self.payload = payload;
-        if self.holds() {
-            self.held_since.get_or_insert_with(Instant::now);
-        }
+        self.note_hold();
         filtered.map_err(|error| self.fail(&error, out))
     }
 
@@ -446,11 +471,25 @@ impl Answering {
             .findings(&call.core.tap, unix_ns(), Direction::Response, &findings);
     }
 
-    /// Something left: what had been held until now has been held for so long.
-    fn note_release(&mut self) {
-        if let Some(since) = self.held_since.take() {
-            let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.call.record.held(held);
+    /// Notes since when the text that is held now has been held. Events that bring no text, such
+    /// as pings, do not make it younger.
+    fn note_hold(&mut self) {
+        let released = self.filter.released_bytes();
+        let moved = self
+            .hold
+            .as_ref()
+            .is_some_and(|hold| hold.released != released);
+        if moved || !self.holds() {
+            if let Some(hold) = self.hold.take() {
+                let held = u64::try_from(hold.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.call.record.held(held);
+            }
+        }
+        if self.holds() {
+            self.hold.get_or_insert_with(|| Hold {
+                since: Instant::now(),
+                released,
+            });
         }
     }
 }

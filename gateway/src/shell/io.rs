@@ -29,6 +29,7 @@ pub(super) struct Io {
     input: Vec<u8>,
     consumed: usize,
     ended: bool,
+    spoiled: bool,
 }
 
 #[derive(Clone)]
@@ -82,6 +83,7 @@ impl Io {
             input: Vec::new(),
             consumed: 0,
             ended: false,
+            spoiled: false,
         }
     }
 
@@ -107,9 +109,14 @@ impl Io {
         }
     }
 
-    /// True once the other side has ended its half.
-    pub(super) fn ended(&self) -> bool {
-        self.ended
+    /// Something was left half done on this stream: it serves no second request.
+    pub(super) fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// True when this stream serves no second request, or has ended.
+    pub(super) fn spoiled(&self) -> bool {
+        self.spoiled || self.ended
     }
 
     /// Reads more into [`Io::input`]; `Ready(Ok(0))` at the end of the stream.
@@ -175,6 +182,21 @@ impl Io {
                 let mut bytes = bytes;
                 bytes.clear();
                 Ok(bytes)
+            }
+        }
+    }
+
+    /// A write that leaves this stream free to be read meanwhile. In the clear only: under TLS
+    /// nothing would be encrypted, so there it fails.
+    pub(super) fn write_aside(
+        &self,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = io::Result<Vec<u8>>> + 'static {
+        let socket = self.tls.is_none().then(|| self.socket.clone());
+        async move {
+            match socket {
+                Some(mut socket) => socket.write_all(bytes).await,
+                None => Err(io::ErrorKind::Unsupported.into()),
             }
         }
     }

@@ -44,6 +44,12 @@ impl Bound {
             })?),
             None => None,
         };
+        if let Some(address) = tcp_address {
+            probe_tcp(address).map_err(|error| {
+                let at = format!("tcp {address}");
+                ConfigError::plain(Path::new(&at), format!("cannot listen here: {error}"))
+            })?;
+        }
         let mut cores = Vec::with_capacity(count);
         for _ in 0..count {
             let tcp = match &mut tcp_address {
@@ -68,12 +74,7 @@ impl Bound {
 
 /// Binds and writes the real port back, so that the next core gets the same.
 fn bind_tcp(address: &mut SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(*address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
+    let socket = tcp_socket(*address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&(*address).into())?;
@@ -83,13 +84,34 @@ fn bind_tcp(address: &mut SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Binds, replacing a socket file that nobody listens on any more.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// Fails where somebody listens already. Sharing the port, which our cores do among themselves,
+/// would give a forgotten gateway, with the policy of its day, a part of the calls.
+fn probe_tcp(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    tcp_socket(address)?.bind(&address.into())
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Binds a Unix socket for our user and group, replacing a socket that nobody listens on any more,
+/// and nothing else.
+pub(crate) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    // Nobody may connect in the moment between the two steps.
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    let listener = bound?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_MODE))?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -13,6 +13,7 @@ mod tls;
 mod wait;
 mod worker;
 
+pub(crate) use listen::bind_unix;
 pub use listen::{Bound, Listeners};
 pub use runtime::{driver_name, probe_driver};
 pub use tls::server_config;

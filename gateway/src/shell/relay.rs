@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Next};
 use super::io::Io;
-use super::wait::{Event, Pair, bounded, upstream_readable, write};
+use super::wait::{Event, Pair, Sent, bounded, upstream_readable, write, write_watching};
 use super::worker::Worker;
 use crate::config::UpstreamAddress;
 use crate::exchange::{Abort, Answer, Answering, Forwarded, UpstreamRequest};
@@ -39,7 +39,8 @@ pub(super) async fn run(
         return connection.refuse(answer).await;
     }
     let mut upstream = match send(connection, request).await {
-        Ok(upstream) => upstream,
+        Ok(Some(upstream)) => upstream,
+        Ok(None) => return Next::Drop,
         Err(answer) => {
             let answer = forwarded.upstream_failed(answer);
             return connection.refuse(answer).await;
@@ -76,7 +77,7 @@ pub(super) async fn run(
         Ok(persistence) => {
             // Looking begins a read that stays with the connection while it rests: so the next
             // look, before it is used again, sees whether the engine has closed it.
-            if reusable && !upstream.ended() && !upstream.disturbed() {
+            if reusable && !upstream.spoiled() && !upstream.disturbed() {
                 worker
                     .pool
                     .borrow_mut()
@@ -115,7 +116,12 @@ async fn settled(worker: &Worker) -> bool {
 /// A pooled connection may have died while it rested. It is looked at before use, and where the
 /// write fails the request, of which the model cannot have received the whole, is sent once more on
 /// a new connection. After a write that succeeded nothing is sent again: the model may have begun.
-async fn send(connection: &mut Connection<'_>, request: UpstreamRequest) -> Result<Io, Answer> {
+///
+/// `None` when the client went away meanwhile.
+async fn send(
+    connection: &mut Connection<'_>,
+    request: UpstreamRequest,
+) -> Result<Option<Io>, Answer> {
     let worker = connection.worker;
     let UpstreamRequest { head, body } = request;
     // A body too large to keep a copy of goes on a new connection, where there is nothing to retry.
@@ -128,7 +134,7 @@ async fn send(connection: &mut Connection<'_>, request: UpstreamRequest) -> Resu
                 .deadline
                 .set(worker.core.node.limits.write_stall.0);
             match write(&mut upstream, head.clone(), &connection.deadline).await {
-                Ok(_) => return Ok(upstream),
+                Ok(_) => return Ok(Some(upstream)),
                 Err(_) => break,
             }
         }
@@ -137,20 +143,28 @@ async fn send(connection: &mut Connection<'_>, request: UpstreamRequest) -> Resu
     connection
         .deadline
         .set(worker.core.node.limits.write_stall.0);
-    let mut sent = write(&mut upstream, head, &connection.deadline).await;
-    if let (Ok(_), Some(body)) = (&sent, body) {
-        connection
-            .deadline
-            .set(worker.core.node.limits.write_stall.0);
-        sent = write(&mut upstream, body, &connection.deadline).await;
-    }
-    match sent {
-        Ok(_) => Ok(upstream),
-        Err(error) => Err(failed(
-            &error,
-            "upstream_reset",
-            "broke off while it was sent the request",
-        )),
+    let broke = |error: io::Error| {
+        let what = "broke off while it was sent the request";
+        failed(&error, "upstream_reset", what)
+    };
+    write(&mut upstream, head, &connection.deadline)
+        .await
+        .map_err(broke)?;
+    let Some(body) = body else {
+        return Ok(Some(upstream));
+    };
+    let Connection { io, deadline, .. } = connection;
+    deadline.set(worker.core.node.limits.write_stall.0);
+    match write_watching(io, &mut upstream, body, deadline).await {
+        Sent::Whole => Ok(Some(upstream)),
+        // An engine may refuse a body before it has all of it. Its answer counts; the connection,
+        // on which it still waits for the rest, is not used again.
+        Sent::Answered => {
+            upstream.spoil();
+            Ok(Some(upstream))
+        }
+        Sent::ClientGone => Ok(None),
+        Sent::Failed(error) => Err(broke(error)),
     }
 }
 
@@ -351,13 +365,12 @@ impl Relay<'_, '_> {
     /// Waits for more of the answer.
     async fn wait(&mut self, answering: &mut Answering, out: &mut Vec<u8>) -> Result<(), Waiting> {
         let limits = &self.connection.worker.core.node.limits;
-        let holding = answering.holds() && limits.hold.0 < limits.upstream_idle.0;
-        let patience = if holding {
-            limits.hold.0
-        } else {
-            limits.upstream_idle.0
-        };
-        self.connection.deadline.set(patience);
+        let idle = limits.upstream_idle.0;
+        let hold = answering
+            .hold_left(limits.hold.0)
+            .filter(|left| *left < idle);
+        let holding = hold.is_some();
+        self.connection.deadline.set(hold.unwrap_or(idle));
         let Connection { io, deadline, .. } = &mut *self.connection;
         match upstream_readable(io, self.upstream, deadline).await {
             Pair::Upstream(Event::Data) => Ok(()),

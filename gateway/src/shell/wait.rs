@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::io::Io;
 use super::timers::Deadline;
@@ -68,23 +68,75 @@ pub(super) async fn upstream_readable(
         if let Poll::Ready(outcome) = upstream.poll_fill(cx) {
             return Poll::Ready(Pair::Upstream(Event::of(&outcome)));
         }
-        // Reading ahead only as far as the bound; past it, whether the client is still there is
-        // seen when its answer is written.
-        while client.input().len() < AHEAD_BYTES_MAX {
-            match client.poll_fill(cx) {
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(Pair::ClientGone),
-                Poll::Pending => break,
-            }
+        if poll_gone(client, cx).is_ready() {
+            return Poll::Ready(Pair::ClientGone);
         }
         deadline.poll_due(cx).map(|()| Pair::Due)
     })
     .await
 }
 
+/// Ready once the client has gone. Reads ahead only as far as the bound; past it, whether the
+/// client is still there is seen when its answer is written.
+fn poll_gone(client: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
+    while client.input().len() < AHEAD_BYTES_MAX {
+        match client.poll_fill(cx) {
+            Poll::Ready(Ok(count)) if count > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(()),
+            Poll::Pending => break,
+        }
+    }
+    Poll::Pending
+}
+
 /// Writes all, or fails with `TimedOut` at the deadline. Gives the buffer back, emptied.
 pub(super) async fn write(io: &mut Io, bytes: Vec<u8>, deadline: &Deadline) -> io::Result<Vec<u8>> {
     bounded(io.write(bytes), deadline).await
+}
+
+/// How a long write to the upstream ended.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// All of it is on its way.
+    Whole,
+    /// The upstream answered, or hung up, before it had all.
+    Answered,
+    /// The client has gone.
+    ClientGone,
+    /// It failed, or the deadline has passed.
+    Failed(io::Error),
+}
+
+/// Writes to the upstream while watching for an early answer of its, and for the client.
+pub(super) async fn write_watching(
+    client: &mut Io,
+    upstream: &mut Io,
+    bytes: Vec<u8>,
+    deadline: &Deadline,
+) -> Sent {
+    let mut writing = pin!(upstream.write_aside(bytes));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = writing.as_mut().poll(cx) {
+            return Poll::Ready(match outcome {
+                Ok(_) => Sent::Whole,
+                // What it said before it hung up is worth more than that it did.
+                Err(_) if upstream.poll_fill(cx).is_ready() && !upstream.input().is_empty() => {
+                    Sent::Answered
+                }
+                Err(error) => Sent::Failed(error),
+            });
+        }
+        if upstream.poll_fill(cx).is_ready() {
+            return Poll::Ready(Sent::Answered);
+        }
+        if poll_gone(client, cx).is_ready() {
+            return Poll::Ready(Sent::ClientGone);
+        }
+        deadline
+            .poll_due(cx)
+            .map(|()| Sent::Failed(io::ErrorKind::TimedOut.into()))
+    })
+    .await
 }
 
 /// Runs `future`, or fails with `TimedOut` at the deadline.

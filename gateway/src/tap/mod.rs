@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use penstock_recorder::frame::{Frame, FrameBody, Gap, SessionId};
 use penstock_recorder::ring::{Producer, PushError};
 
-pub(crate) use record::{End, Moment};
+pub(crate) use record::{End, Moment, clip};
 pub use record::{Open, Record};
 
 use crate::config::OnLoss;

@@ -10,6 +10,16 @@ use super::Tap;
 
 pub use penstock_recorder::frame::Open;
 
+/// What a record keeps of a model's name and of a media type, which others choose: a frame must
+/// always fit the ring.
+const MODEL_BYTES_MAX: usize = 256;
+const MEDIA_BYTES_MAX: usize = 256;
+
+/// The beginning of a text that somebody else chose.
+pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
 /// Numbers the frames of one session and remembers what its close must tell.
 pub struct Record {
     session: SessionId,
@@ -95,7 +105,7 @@ impl Record {
             let frame = RequestBody {
                 offset: offset as u64,
                 last,
-                media: media.to_owned(),
+                media: clip(media, MEDIA_BYTES_MAX),
                 bytes: piece.to_vec(),
             };
             self.put(tap, at, FrameBody::RequestBody(frame));
@@ -146,7 +156,7 @@ impl Record {
     ) {
         let head = ResponseHead {
             status,
-            media: media.to_owned(),
+            media: clip(media, MEDIA_BYTES_MAX),
             upstream_status,
         };
         self.put(tap, at, FrameBody::ResponseHead(head));
@@ -191,7 +201,7 @@ impl Record {
             error_code: end.code.map(str::to_owned),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
-            model: end.model.map(str::to_owned),
+            model: end.model.map(|model| clip(model, MODEL_BYTES_MAX)),
             timings: self.timings,
             controls: std::mem::take(&mut self.controls),
         };

@@ -384,3 +384,35 @@ fn a_server_that_never_reads_is_given_up() {
     assert_eq!(answer.status(), 504, "{}", answer.text());
     drop(listener);
 }
+
+/// An engine that refuses a large body before it has all of it, and then reads no further.
+#[test]
+fn an_answer_that_comes_before_the_body_is_sent_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let stack = Stack::with(|setup| {
+        setup.record = false;
+        setup.upstream_address = Some(address.to_string());
+        setup.limits = "body = \"32MiB\"".to_owned();
+        setup.policy = GRANT.to_owned();
+    });
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut some = [0; 1024];
+        socket.read_exact(&mut some).unwrap();
+        let body = r#"{"error":{"message":"too long"}}"#;
+        let answer = format!(
+            "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(answer.as_bytes()).unwrap();
+        socket
+    });
+    let body = chat_body(&"word ".repeat(4 << 20), false);
+    let answer = stack.post(&stack.token(), "/v1/chat/completions", &body);
+    assert_eq!(answer.status(), 413, "{}", answer.text());
+    assert!(answer.text().contains("too long"), "{}", answer.text());
+    drop(server.join().unwrap());
+}

@@ -14,6 +14,7 @@ mod credential;
 mod crowd;
 mod faults;
 mod guards;
+mod heads;
 mod identity;
 mod listeners;
 mod messages;

@@ -114,6 +114,11 @@ impl Channels {
         let open = self.slots.iter().filter(|slot| !slot.shadow);
         open.map(|slot| slot.channel.held_bytes()).sum()
     }
+
+    pub(super) fn released_bytes(&self) -> usize {
+        let slots = self.slots.iter();
+        slots.map(|slot| slot.channel.watermark()).sum()
+    }
 }
 
 impl std::fmt::Debug for Channels {

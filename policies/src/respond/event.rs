@@ -63,6 +63,10 @@ impl EventMasker {
         self.channels.held_bytes()
     }
 
+    pub(super) fn released_bytes(&self) -> usize {
+        self.channels.released_bytes()
+    }
+
     /// Masks one event. Events that have to go before it are written to `before`; true when the
     /// event itself changed, and [`Self::write_edited`] then writes it.
     pub(super) fn mask(

@@ -141,6 +141,15 @@ impl ResponseFilter {
         }
     }
 
+    /// Bytes of text that have been let out or replaced: while this stands still and something is
+    /// held, it is the same text that is held.
+    pub fn released_bytes(&self) -> usize {
+        match &self.mode {
+            Mode::Through | Mode::Whole(_) => 0,
+            Mode::Stream(stream) => stream.released_bytes(),
+        }
+    }
+
     /// The findings since the last call.
     pub fn take_findings(&mut self) -> Vec<Finding> {
         self.findings.take()

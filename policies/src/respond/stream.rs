@@ -65,6 +65,10 @@ impl Stream {
         self.unit.masker.held_bytes()
     }
 
+    pub(super) fn released_bytes(&self) -> usize {
+        self.unit.masker.released_bytes()
+    }
+
     pub(super) fn push(
         &mut self,
         input: &[u8],
