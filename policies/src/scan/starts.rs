@@ -174,13 +174,13 @@ impl Gate {
         }
     }
 
-    /// The rules that are left after these bytes.
+    /// The rules that are left after these bytes, behind which `more` may come.
     #[inline]
-    fn rules<'a>(&self, mut bytes: impl Iterator<Item = &'a u8> + Clone) -> &[u16] {
-        let mut ahead = bytes.clone();
-        let mut class = || bytes.next().map_or(NOTHING, |byte| class_of(*byte));
+    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone, more: bool) -> &[u16] {
+        let mut three = bytes.clone();
+        let mut class = || three.next().map_or(NOTHING, |byte| class_of(*byte));
         match self.triples.contains(class(), class(), class()) {
-            true => self.trie.rules(&mut ahead),
+            true => self.trie.rules(bytes, more),
             false => &[],
         }
     }
@@ -255,8 +255,9 @@ impl<'s> Walk<'s, '_> {
     fn rules(&mut self, offset: usize) -> Option<Found<'s>> {
         let starts = self.starts;
         let (before, from) = self.bytes.split_at(offset);
-        let ahead = starts.ahead.rules(from.iter());
-        let behind = starts.behind.rules(before.iter().rev());
+        let ahead = starts.ahead.rules(from.iter(), !self.view.is_last());
+        // More is at hand behind a place than the trie is deep, except at the start of the text.
+        let behind = starts.behind.rules(before.iter().rev(), false);
         let wide = self.windows.contain(&starts.needs, &self.view, offset);
         let wide: &[u16] = if wide { &starts.wide } else { &[] };
         match [ahead, behind, wide] {

@@ -100,10 +100,10 @@ impl Trie {
         }
     }
 
-    /// The rules that are left after the bytes; of a text that is shorter than it takes to tell,
-    /// all that may be.
+    /// The rules that are left after the bytes. Where the bytes end too early to tell, `more`
+    /// decides: all that may be if more may come, else none, because none has matched.
     #[inline]
-    pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>) -> &[u16] {
+    pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>, more: bool) -> &[u16] {
         let mut node = self.root;
         for byte in bytes {
             if node & LEAF != 0 || node == NONE {
@@ -111,7 +111,10 @@ impl Trie {
             }
             node = self.next[usize::from(node) << 6 | usize::from(class_of(*byte))];
         }
-        &self.rules[usize::from(node & !LEAF)]
+        match node & LEAF != 0 || more {
+            true => &self.rules[usize::from(node & !LEAF)],
+            false => &[],
+        }
     }
 }
 

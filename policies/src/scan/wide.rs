@@ -16,6 +16,9 @@ const NEEDS_MAX: usize = 4;
 /// The farthest that a needed byte may be from the start.
 const WITHIN_MAX: usize = 256;
 
+/// How many bytes are looked at one by one before the rest is searched.
+const NEAR: usize = 4;
+
 /// What every match of a rule has near its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
@@ -169,9 +172,10 @@ impl Need {
     fn window(&self, view: &View<'_>, offset: usize) -> Window {
         let bytes = view.from(view.base());
         let skipped = offset + usize::from(!self.leads);
-        let found = bytes
-            .get(skipped..)
-            .and_then(|rest| memchr::memchr(self.byte, rest));
+        let rest = bytes.get(skipped..).unwrap_or_default();
+        // Where needed bytes are dense, calling the vectorised search costs more than it saves.
+        let near = rest.iter().take(NEAR).position(|byte| *byte == self.byte);
+        let found = near.or_else(|| memchr::memchr(self.byte, rest));
         let last = match found {
             Some(found) => skipped + found,
             None if view.is_last() => return Window::NEVER,
