@@ -35,16 +35,20 @@ pub(super) fn verify(options: &Options, out: &mut impl Write) -> Result<(), Fail
     }
     writeln!(
         out,
-        "{} segments, {} records, {} frames, {} bytes; {}",
-        report.segments, report.records, report.frames, report.bytes, report.state
+        "{}, {}, {}, {}; {}",
+        count(report.segments, "segment"),
+        count(report.records, "record"),
+        count(report.frames, "frame"),
+        count(report.bytes, "byte"),
+        report.state
     )?;
     if let Some(torn) = &report.torn_tail {
         writeln!(
             out,
-            "torn end: {} at byte {} ({} bytes): {}. A crash leaves this; what was synced is whole",
+            "torn end: {} at byte {} ({}): {}. A crash leaves this; what was synced is whole",
             escape::line(&torn.file),
             torn.offset,
-            torn.bytes,
+            count(torn.bytes, "byte"),
             torn.detail
         )?;
     }
@@ -72,4 +76,10 @@ pub(super) fn verify(options: &Options, out: &mut impl Write) -> Result<(), Fail
     } else {
         Err(Failure::Told)
     }
+}
+
+/// A number and its noun.
+fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }

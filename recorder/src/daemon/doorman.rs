@@ -2,30 +2,36 @@
 //!
 //! One thread waits with epoll: on the listening socket, on the sockets of the gateways (their end
 //! of file), on the bells of the rings (edge-triggered and never read), and on a pipe that signals
-//! write to. Each hand-over runs on a thread of its own, bounded in number and time, so that a peer
-//! that dawdles holds up nobody.
+//! write to. It never waits for a peer. Who is there the kernel says at once: a stranger is turned
+//! away in passing, and only users on the list get one of the few hand-overs, each on a thread of
+//! its own and bounded in time. That a signal asks for the end is noted in the signal's handler, so
+//! that nothing at the door can come between.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use super::notify::Notify;
+use super::socket::{self, SocketFile};
 use super::{Config, RunError, io};
-use crate::link::{self, Guest, Refusal};
+use crate::link::{self, Guest, Peer, Refusal};
 
 /// Hand-overs at the same time; one more is turned away.
 const GREETERS_MAX: usize = 16;
-/// News that the writer has not looked at yet; beyond that the doorman waits.
+/// News that the writer has not looked at yet; beyond that it is busy, and the door waits for it.
 const NEWS_MAX: usize = 256;
+/// After a failed accept (out of descriptors, most likely) the listener is left alone for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Callers that were turned away at the door are told of at most this often.
+const TURNED_AWAY_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for the writer to take rings over.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,15 +50,14 @@ pub(super) enum News {
     },
     /// A gateway's connection closed.
     Gone(LinkId),
-    /// A signal asks for the end.
-    Stop,
 }
 
 /// The writer's side of the door.
 pub(super) struct Door {
     pub(super) news: Receiver<News>,
     epoll: Arc<OwnedFd>,
-    socket: PathBuf,
+    stop: Arc<AtomicBool>,
+    _socket: SocketFile, // goes with the door
 }
 
 const LISTENER: u64 = 0;
@@ -62,25 +67,31 @@ const FIRST_LINK: u64 = 3;
 
 /// Begins to listen. The socket appears here; nobody is taken in before the writer runs.
 pub(super) fn open(config: &Config, notify: Arc<Notify>) -> Result<Door, RunError> {
-    let listener = listen(&config.socket, config.socket_mode)?;
+    let (listener, socket) =
+        socket::listen(&config.socket, config.socket_mode).map_err(|error| {
+            io(
+                format!("cannot listen at {}", config.socket.display()),
+                error,
+            )
+        })?;
     let (signals, end) = UnixStream::pair().map_err(|e| io("cannot make a pipe".to_owned(), e))?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        end.try_clone()
-            .and_then(|end| signal_hook::low_level::pipe::register(signal, end))
-            .map_err(|error| io(format!("cannot watch signal {signal}"), error))?;
-    }
+    let stop = Arc::new(AtomicBool::new(false));
+    watch_signals(&stop, &end).map_err(|error| io("cannot watch signals".to_owned(), error))?;
     let epoll = watch(&listener, &signals).map_err(|e| io("cannot use epoll".to_owned(), e))?;
     let epoll = Arc::new(epoll);
     let (sender, news) = sync_channel(NEWS_MAX);
     let doorman = Doorman {
         listener,
+        accept_at: None,
         _signals: signals,
         epoll: Arc::clone(&epoll),
         sender,
         notify,
-        allowed_uids: config.allowed_uids.clone().into(),
+        stop: Arc::clone(&stop),
+        allowed_uids: config.allowed_uids.clone(),
         greeters: Arc::new(AtomicUsize::new(0)),
-        next_link: Arc::new(AtomicU64::new(FIRST_LINK)),
+        next_link: FIRST_LINK,
+        turned_away: TurnedAway::default(),
     };
     thread::Builder::new()
         .name("doorman".to_owned())
@@ -89,33 +100,21 @@ pub(super) fn open(config: &Config, notify: Arc<Notify>) -> Result<Door, RunErro
     Ok(Door {
         news,
         epoll,
-        socket: config.socket.clone(),
+        stop,
+        _socket: socket,
     })
 }
 
-/// Binds, taking the place of a socket that a dead recorder left behind.
-fn listen(path: &Path, mode: u32) -> Result<UnixListener, RunError> {
-    let failed = |error| io(format!("cannot listen at {}", path.display()), error);
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(failed(std::io::Error::new(
-                ErrorKind::AlreadyExists,
-                "something that is no socket is there",
-            )));
-        }
-        // The folder is locked by now, so whoever listened there for this log is gone.
-        if UnixStream::connect(path).is_ok() {
-            return Err(failed(std::io::Error::new(
-                ErrorKind::AddrInUse,
-                "another process listens there",
-            )));
-        }
-        std::fs::remove_file(path).map_err(failed)?;
+/// The flag says that a signal came; the pipe wakes whoever sleeps.
+fn watch_signals(stop: &Arc<AtomicBool>, end: &UnixStream) -> std::io::Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+        signal_hook::low_level::pipe::register(signal, end.try_clone()?)?;
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    // A file that grew as long as the process may make one is an error of that write (EFBIG), which
+    // is handled like a full disk, and no reason to be killed.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    Ok(())
 }
 
 fn watch(listener: &UnixListener, signals: &UnixStream) -> std::io::Result<OwnedFd> {
@@ -133,18 +132,34 @@ fn watch(listener: &UnixListener, signals: &UnixStream) -> std::io::Result<Owned
 
 struct Doorman {
     listener: UnixListener,
+    /// The listener is left alone until then.
+    accept_at: Option<Instant>,
     _signals: UnixStream, // watched, never read
     epoll: Arc<OwnedFd>,
     sender: SyncSender<News>,
     notify: Arc<Notify>,
-    allowed_uids: Arc<[u32]>,
+    stop: Arc<AtomicBool>,
+    allowed_uids: Vec<u32>,
     greeters: Arc<AtomicUsize>,
-    next_link: Arc<AtomicU64>,
+    next_link: u64,
+    turned_away: TurnedAway,
+}
+
+/// Callers who were turned away at the door, since it was last told.
+#[derive(Default)]
+struct TurnedAway {
+    count: u64,
+    told: Option<Instant>,
 }
 
 // === impl Door ===
 
 impl Door {
+    /// Whether a signal asked for the end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// No more bells: the ring is about to be dropped.
     pub(super) fn forget_bell(&self, bell: impl AsFd) {
         // A bell that was never added, or whose copy was closed already, is none to forget.
@@ -152,9 +167,22 @@ impl Door {
     }
 }
 
-impl Drop for Door {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.socket);
+// === impl TurnedAway ===
+
+impl TurnedAway {
+    /// Counts one more, and tells of it unless that was done a moment ago: a caller must not be
+    /// able to fill the operator's log.
+    fn note(&mut self, refusal: &Refusal) {
+        self.count += 1;
+        let now = Instant::now();
+        if self
+            .told
+            .is_none_or(|told| now - told >= TURNED_AWAY_TOLD_EVERY)
+        {
+            let callers = std::mem::take(&mut self.count);
+            self.told = Some(now);
+            tracing::warn!(reason = %refusal, callers, "turned away at the door");
+        }
     }
 }
 
@@ -162,80 +190,114 @@ impl Drop for Door {
 
 impl Doorman {
     /// Until the process ends.
-    fn watch(self) {
+    fn watch(mut self) {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
+            let timeout = self.until_accept();
             let waited = epoll::wait(
                 &*self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
-                None,
+                timeout.as_ref(),
             );
             match waited {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for gateways; stopping");
-                    self.tell(News::Stop);
+                    self.stop.store(true, Ordering::Relaxed);
+                    self.notify.wake();
                     return;
                 }
             }
             for event in &events {
                 match event.data.u64() {
                     LISTENER => self.accept(),
-                    SIGNAL => self.tell(News::Stop),
-                    BELL => self.notify.wake(),
-                    link => self.tell(News::Gone(LinkId(link))),
+                    SIGNAL | BELL => self.notify.wake(),
+                    link => {
+                        // The writer hangs up only when the process ends.
+                        let _ = self.sender.send(News::Gone(LinkId(link)));
+                        self.notify.wake();
+                    }
                 }
             }
         }
     }
 
-    fn tell(&self, news: News) {
-        // The writer hangs up only when the process ends.
-        let _ = self.sender.send(news);
-        self.notify.wake();
+    /// How long to wait at most; listens again when a pause is over.
+    fn until_accept(&mut self) -> Option<Timespec> {
+        let left = self.accept_at?.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.accept_at = None;
+            self.listen_for(epoll::EventFlags::IN);
+            return None;
+        }
+        Some(Timespec {
+            tv_sec: 0, // a pause is shorter than a second
+            tv_nsec: left.subsec_nanos().into(),
+        })
     }
 
-    fn accept(&self) {
+    fn listen_for(&self, flags: epoll::EventFlags) {
+        let data = epoll::EventData::new_u64(LISTENER);
+        if let Err(error) = epoll::modify(&*self.epoll, &self.listener, data, flags) {
+            tracing::error!(%error, "cannot watch the socket");
+        }
+    }
+
+    fn accept(&mut self) {
         let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a gateway");
-                thread::sleep(Duration::from_millis(100)); // out of descriptors, most likely
-                return;
+                self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
+                return self.listen_for(epoll::EventFlags::empty());
             }
         };
-        if self.greeters.fetch_add(1, Ordering::AcqRel) >= GREETERS_MAX {
-            self.greeters.fetch_sub(1, Ordering::AcqRel);
+        let peer = match link::identify(&stream, &self.allowed_uids) {
+            Ok(peer) => peer,
+            Err(refusal) => return self.turn_away(stream, &refusal),
+        };
+        // Only this thread adds, so what is seen here can only become less.
+        if self.greeters.load(Ordering::Acquire) >= GREETERS_MAX {
             let why = format!("{GREETERS_MAX} hand-overs are in progress; try again");
-            link::refuse(stream, &Refusal::Resume(why));
-            return;
+            return self.turn_away(stream, &Refusal::Resume(why));
         }
+        self.greeters.fetch_add(1, Ordering::AcqRel);
+        if let Err(error) = self.send_greeter(stream, peer) {
+            self.greeters.fetch_sub(1, Ordering::AcqRel);
+            tracing::warn!(%error, "cannot start a thread for a gateway");
+        }
+    }
+
+    fn turn_away(&mut self, stream: UnixStream, refusal: &Refusal) {
+        link::turn_away(stream, refusal);
+        self.turned_away.note(refusal);
+    }
+
+    fn send_greeter(&mut self, stream: UnixStream, peer: Peer) -> std::io::Result<()> {
         let greeter = Greeter {
             epoll: Arc::clone(&self.epoll),
             sender: self.sender.clone(),
             notify: Arc::clone(&self.notify),
-            allowed_uids: Arc::clone(&self.allowed_uids),
-            link: LinkId(self.next_link.fetch_add(1, Ordering::Relaxed)),
+            link: LinkId(self.next_link),
         };
+        self.next_link += 1;
         let greeters = Arc::clone(&self.greeters);
-        let spawned = thread::Builder::new()
-            .name("greeter".to_owned())
-            .spawn(move || {
-                if let Err((stream, refusal)) = greeter.greet(stream) {
-                    tracing::warn!(reason = %refusal, "a gateway was turned away");
-                    if let Some(stream) = stream {
-                        link::refuse(stream, &refusal);
-                    }
+        let greet = move || {
+            if let Err((stream, refusal)) = greeter.greet(stream, peer) {
+                tracing::warn!(reason = %refusal, "a gateway was turned away");
+                if let Some(stream) = stream {
+                    link::refuse(stream, &refusal);
                 }
-                greeters.fetch_sub(1, Ordering::AcqRel);
-            });
-        if let Err(error) = spawned {
-            self.greeters.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!(%error, "cannot start a thread for a gateway");
-        }
+            }
+            greeters.fetch_sub(1, Ordering::AcqRel);
+        };
+        thread::Builder::new()
+            .name("greeter".to_owned())
+            .spawn(greet)?;
+        Ok(())
     }
 }
 
@@ -243,7 +305,6 @@ struct Greeter {
     epoll: Arc<OwnedFd>,
     sender: SyncSender<News>,
     notify: Arc<Notify>,
-    allowed_uids: Arc<[u32]>,
     link: LinkId,
 }
 
@@ -251,12 +312,12 @@ struct Greeter {
 
 impl Greeter {
     /// One hand-over, from hello to welcome.
-    fn greet(self, stream: UnixStream) -> Result<(), (Option<UnixStream>, Refusal)> {
+    fn greet(self, stream: UnixStream, peer: Peer) -> Result<(), (Option<UnixStream>, Refusal)> {
         if let Err(error) = stream.set_nonblocking(false) {
             return Err((None, error.into()));
         }
-        let guest = link::receive(stream, &self.allowed_uids)
-            .map_err(|(stream, refusal)| (Some(stream), refusal))?;
+        let guest =
+            link::receive(stream, peer).map_err(|(stream, refusal)| (Some(stream), refusal))?;
         let mut stream = guest
             .stream
             .try_clone()

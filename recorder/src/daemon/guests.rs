@@ -289,6 +289,14 @@ impl Guests {
     }
 }
 
+/// A guest that is not taken in: its bells will not be listened to.
+pub(super) fn send_off(guest: &Guest, door: &Door) {
+    guest
+        .rings
+        .iter()
+        .for_each(|ring| door.forget_bell(ring.bell()));
+}
+
 /// Marks the sessions of a ring that will get no end any more.
 fn abandon(ring: RingId, ledger: &mut Ledger) {
     let open = ledger.books.abandon(ring);

@@ -10,6 +10,10 @@
 //! A frame is let go of in the ring only after it is in the segment and the segment is synced.
 //! Whatever happens to this process, a frame is therefore in the log, or in the ring, or in both;
 //! which of them, the ring position beside each record tells, so that nothing is written twice.
+//!
+//! While the disk takes nothing (full, say) no frame is let go of either: the writer tries again and
+//! again, a gateway sees its rings fill up and acts as it was told to for that case, and once there
+//! is room the log goes on without a hole.
 
 mod books;
 mod config;
@@ -19,6 +23,7 @@ mod guests;
 mod notify;
 mod probe;
 mod recover;
+mod socket;
 mod store;
 mod writer;
 

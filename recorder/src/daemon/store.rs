@@ -4,6 +4,11 @@
 //! block, and keeps the last partial block in the buffer: the next write repeats it, with the same
 //! bytes where it had some. While a sync is under way nothing else is written, so that the two
 //! never overlap; the buffer grows meanwhile, up to a bound.
+//!
+//! Nothing that was written is forgotten before a sync says that it is on the disk. After an error
+//! everything since the last good sync is taken back into the buffer, as if it had never been
+//! written, and is written again to the same place, with the same bytes: also what the system had
+//! taken and may have dropped when the sync failed.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -39,8 +44,22 @@ pub(super) struct Store {
     opening_bytes: u64,
     /// Bytes that the last sync made durable, or will.
     sync_begun: u64,
+    /// Bytes that the last good sync made durable.
+    synced: u64,
     writes: VecDeque<Task<io::Result<()>>>,
+    /// What was written since the last good sync, in order; a last partial block is in the next
+    /// one again.
+    unproven: Vec<Written>,
     syncing: bool,
+    /// The last record is in: nothing may follow it in this segment.
+    ended: bool,
+}
+
+/// Bytes that were handed to the system, and where in the segment they belong.
+#[derive(Clone)]
+struct Written {
+    at: u64,
+    bytes: Rc<Vec<u8>>,
 }
 
 /// What stays the same from segment to segment.
@@ -105,7 +124,10 @@ impl Store {
     async fn begin(place: Place, header: &FileHeader) -> io::Result<Self> {
         let path = place.dir.join(file_name(header.number));
         let file = SegmentFile::create(&path, place.access, place.file_mode).await?;
-        sync_dir(&place.dir)?;
+        if let Err(error) = sync_dir(&place.dir) {
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         let mut pending = Vec::with_capacity(2 * WRITE_BYTES);
         let encoder = Encoder::begin(header, &mut pending);
         tracing::info!(file = %path.display(), "segment begun");
@@ -118,13 +140,17 @@ impl Store {
             pending_at: 0,
             opening_bytes: 0,
             sync_begun: 0,
+            synced: 0,
             writes: VecDeque::new(),
+            unproven: Vec::new(),
             syncing: false,
+            ended: false,
         })
     }
 
     /// Appends a record to the buffer.
     pub(super) fn append(&mut self, record: &NewRecord<'_>) {
+        debug_assert!(!self.ended, "nothing follows the end of a segment");
         self.encoder.append(record, &mut self.pending);
     }
 
@@ -177,14 +203,40 @@ impl Store {
                 oldest.await?;
             }
             let rest = self.pending.split_off(WRITE_BYTES);
-            let chunk = std::mem::replace(&mut self.pending, rest);
-            let (file, at) = (Rc::clone(&self.file), self.pending_at);
-            self.writes.push_back(glommio::spawn_local(
-                async move { file.write(at, &chunk).await },
-            ));
+            let chunk = Written {
+                at: self.pending_at,
+                bytes: Rc::new(std::mem::replace(&mut self.pending, rest)),
+            };
+            self.unproven.push(chunk.clone());
+            let file = Rc::clone(&self.file);
+            self.writes.push_back(glommio::spawn_local(async move {
+                file.write(chunk.at, &chunk.bytes).await
+            }));
             self.pending_at += WRITE_BYTES as u64;
         }
         Ok(())
+    }
+
+    /// After an error: takes back whatever no good sync has followed, to be written again.
+    pub(super) async fn take_back(&mut self) {
+        for write in std::mem::take(&mut self.writes) {
+            // Whether it went well does not matter: it is done again.
+            let _ = write.await;
+        }
+        let Some(first) = self.unproven.first() else {
+            return;
+        };
+        let start = first.at;
+        let mut bytes = Vec::new();
+        for written in self.unproven.drain(..) {
+            bytes.truncate((written.at - start) as usize);
+            bytes.extend_from_slice(&written.bytes);
+        }
+        bytes.truncate((self.pending_at - start) as usize);
+        bytes.append(&mut self.pending);
+        self.pending = bytes;
+        self.pending_at = start;
+        self.sync_begun = self.synced;
     }
 
     /// Begins to make everything appended so far durable.
@@ -198,11 +250,14 @@ impl Store {
         let mut rest = std::mem::replace(&mut self.pending, kept);
         self.pending_at += rest.len() as u64;
         rest.extend_from_slice(&self.pending);
+        let bytes = Rc::new(rest);
+        let rest = Written { at, bytes };
+        self.unproven.push(rest.clone());
         let writes = std::mem::take(&mut self.writes);
         let done = Rc::new(Cell::new(false));
         let is_done = Rc::clone(&done);
         let task = glommio::spawn_local(async move {
-            let result = write_and_sync(&file, writes, at, &rest).await;
+            let result = write_and_sync(&file, writes, &rest).await;
             is_done.set(true);
             if let Some(notify) = notify {
                 notify.wake();
@@ -216,10 +271,14 @@ impl Store {
         }
     }
 
-    /// Takes note of a sync that is done. Waits for it, if it is not.
+    /// Takes note of a sync that is done. Waits for it, if it is not. After an error:
+    /// [`take_back`](Self::take_back).
     pub(super) async fn end_sync(&mut self, syncing: Syncing) -> io::Result<()> {
-        syncing.task.await?;
+        let result = syncing.task.await;
         self.syncing = false;
+        result?;
+        self.unproven.clear();
+        self.synced = syncing.bytes;
         self.encoder.synced(syncing.bytes);
         Ok(())
     }
@@ -229,16 +288,27 @@ impl Store {
         self.end_sync(syncing).await
     }
 
-    /// Finishes the segment in good order: everything durable, then a record that says so.
+    /// Finishes the segment in good order: everything durable, then a record that says so. After an
+    /// error it can be called again.
     async fn finish(&mut self, now_unix_ns: u64) -> io::Result<()> {
-        self.sync_now().await?;
-        self.control(Kind::End, &[], now_unix_ns);
+        if !self.ended {
+            self.sync_now().await?;
+            self.control(Kind::End, &[], now_unix_ns);
+            self.ended = true;
+        }
         self.sync_now().await?;
         self.file.truncate(self.encoder.bytes()).await?;
         self.file.sync().await
     }
 
-    /// Finishes this segment and begins the next one. No sync may be under way.
+    /// Whether the segment is finished, or was about to be when an error came: then
+    /// [`rotate`](Self::rotate) again before anything is appended.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Finishes this segment and begins the next one. No sync may be under way. After an error it
+    /// can be called again.
     pub(super) async fn rotate(&mut self, state: &State, now_unix_ns: u64) -> io::Result<()> {
         self.finish(now_unix_ns).await?;
         let header = FileHeader {
@@ -251,8 +321,21 @@ impl Store {
         };
         let mut next = Self::begin(self.place.clone(), &header).await?;
         next.control(Kind::State, &state.encode(), now_unix_ns);
-        next.opened().await?;
-        std::mem::replace(self, next).close().await
+        if let Err(error) = next.opened().await {
+            // Nothing in it is known to be durable: it must not stand in the next attempt's way.
+            let _ = std::fs::remove_file(next.path());
+            let _ = next.close().await;
+            return Err(error);
+        }
+        if let Err(error) = std::mem::replace(self, next).close().await {
+            tracing::warn!(%error, "closing a finished segment failed; it is whole");
+        }
+        Ok(())
+    }
+
+    /// The file that is being written.
+    pub(super) fn path(&self) -> PathBuf {
+        self.place.dir.join(file_name(self.number))
     }
 
     /// Finishes the log in good order. No sync may be under way.
@@ -273,13 +356,16 @@ impl Store {
 async fn write_and_sync(
     file: &SegmentFile,
     writes: VecDeque<Task<io::Result<()>>>,
-    mut at: u64,
-    rest: &[u8],
+    rest: &Written,
 ) -> io::Result<()> {
+    // All are waited for, also behind one that failed: they must not overlap with a repetition.
+    let mut result = Ok(());
     for write in writes {
-        write.await?;
+        result = result.and(write.await);
     }
-    for chunk in rest.chunks(WRITE_BYTES) {
+    result?;
+    let mut at = rest.at;
+    for chunk in rest.bytes.chunks(WRITE_BYTES) {
         file.write(at, chunk).await?;
         at += chunk.len() as u64;
     }

@@ -4,6 +4,10 @@
 //! the others), chunks to the disk, a sync when one is due, heads released when one is done. With
 //! nothing to do it naps for a while, because the next frame is near while traffic flows, and a
 //! sleeping recorder costs the gateway a system call; only then it sleeps until a bell rings.
+//!
+//! When the disk takes nothing the turns stop, and with them everything that would append. What the
+//! log has not got stays in the rings, whose heads do not move; the write is tried again, less and
+//! less often, until it succeeds or the end is asked for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::books::Books;
 use super::doorman::{Door, News};
-use super::guests::Guests;
+use super::guests::{self, Guests};
 use super::notify::Notify;
 use super::recover::recover;
 use super::store::{Store, Syncing};
@@ -32,6 +36,15 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const LAST_DRAIN: Duration = Duration::from_secs(5);
 /// The rings are told of progress when a sync is due anyway, or when one is filled to this part.
 const RING_SHARE: u64 = 4;
+
+/// First wait after a write that failed; doubled up to the longest.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Longest wait between two attempts to write.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// While writing fails, the operator is told this often.
+const FAILURE_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// News heard in one turn, so that no guest can keep the writer at the door.
+const NEWS_PER_TURN: usize = 64;
 
 /// Everything that turns frames into records.
 pub(super) struct Ledger {
@@ -111,14 +124,13 @@ pub(super) fn now_unix_ns() -> u64 {
 impl Writer<'_> {
     async fn work(mut self) -> std::io::Result<()> {
         loop {
-            self.hear_news();
-            let moved = self.drain();
-            self.ledger.store.write_chunks().await?;
-            self.settle_sync().await?;
-            self.guests.part(&mut self.ledger, &self.door);
-            if self.ledger.store.is_spent() {
-                self.rotate().await?;
-            }
+            let moved = match self.turn().await {
+                Ok(moved) => moved,
+                Err(error) => {
+                    self.sit_out(error).await?;
+                    continue;
+                }
+            };
             if let Some(since) = self.stopping
                 && (!moved || since.elapsed() > LAST_DRAIN)
             {
@@ -132,8 +144,89 @@ impl Writer<'_> {
         }
     }
 
-    fn hear_news(&mut self) {
+    /// Whether something was moved.
+    async fn turn(&mut self) -> std::io::Result<bool> {
+        self.note_stop();
+        self.hear_news();
+        let moved = self.drain();
+        self.ledger.store.write_chunks().await?;
+        self.settle_sync().await?;
+        self.guests.part(&mut self.ledger, &self.door);
+        if self.ledger.store.is_spent() {
+            self.rotate().await?;
+        }
+        Ok(moved)
+    }
+
+    /// Tries again what failed, until it succeeds. When the end is asked for it is tried once more;
+    /// failing that, the rings hold what is missing, for the next recorder.
+    async fn sit_out(&mut self, mut error: std::io::Error) -> std::io::Result<()> {
+        let since = Instant::now();
+        let (mut wait, mut told) = (RETRY_MIN, None::<Instant>);
         loop {
+            if told.is_none_or(|told| told.elapsed() >= FAILURE_TOLD_EVERY) {
+                told = Some(Instant::now());
+                let file = self.ledger.store.path().display().to_string();
+                let seconds = since.elapsed().as_secs();
+                tracing::error!(
+                    file, %error, seconds,
+                    "cannot write the log; frames wait in the rings, and it is tried again"
+                );
+            }
+            let last = self.pause(wait, &error).await;
+            match self.try_again().await {
+                Ok(()) => {
+                    let file = self.ledger.store.path().display().to_string();
+                    let seconds = since.elapsed().as_secs();
+                    tracing::info!(
+                        file,
+                        seconds,
+                        "the log can be written again; it has no hole"
+                    );
+                    return Ok(());
+                }
+                Err(again) if last => return Err(again),
+                Err(again) => error = again,
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Waits, while whoever brings rings is turned away. `true`: the end is asked for.
+    async fn pause(&mut self, wait: Duration, error: &std::io::Error) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            self.note_stop();
+            if self.stopping.is_some() {
+                return true;
+            }
+            self.hear_excuses(error);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.notify.wait(left).await;
+        }
+    }
+
+    async fn try_again(&mut self) -> std::io::Result<()> {
+        self.ledger.store.take_back().await;
+        if self.ledger.store.is_ended() {
+            let state = self.ledger.books.state();
+            return self.ledger.store.rotate(&state, now_unix_ns()).await;
+        }
+        self.sync_all().await
+    }
+
+    fn note_stop(&mut self) {
+        if self.stopping.is_none() && self.door.is_closing() {
+            tracing::info!("asked to stop: draining");
+            self.stopping = Some(Instant::now());
+        }
+    }
+
+    fn hear_news(&mut self) {
+        for _ in 0..NEWS_PER_TURN {
             match self.door.news.try_recv() {
                 Ok(News::Arrived {
                     link,
@@ -141,7 +234,10 @@ impl Writer<'_> {
                     answer,
                 }) => {
                     let taken = match self.stopping {
-                        Some(_) => Err(Refusal::Resume("the recorder is stopping".to_owned())),
+                        Some(_) => {
+                            guests::send_off(&guest, &self.door);
+                            Err(Refusal::Resume("the recorder is stopping".to_owned()))
+                        }
                         None => self
                             .guests
                             .take_in(link, *guest, &mut self.ledger, &self.door),
@@ -150,17 +246,26 @@ impl Writer<'_> {
                     let _ = answer.send(taken);
                 }
                 Ok(News::Gone(link)) => self.guests.gone(link),
-                Ok(News::Stop) => {
-                    if self.stopping.is_none() {
-                        tracing::info!("asked to stop: draining");
-                        self.stopping = Some(Instant::now());
-                    }
-                }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.stopping.get_or_insert_with(Instant::now);
                     return;
                 }
+            }
+        }
+        self.notify.wake(); // there may be more
+    }
+
+    /// As [`hear_news`](Self::hear_news), but nothing may be appended: nobody is taken in.
+    fn hear_excuses(&mut self, error: &std::io::Error) {
+        for news in self.door.news.try_iter().take(NEWS_PER_TURN) {
+            match news {
+                News::Arrived { guest, answer, .. } => {
+                    guests::send_off(&guest, &self.door);
+                    let why = format!("the log cannot be written ({error}); try again");
+                    let _ = answer.send(Err(Refusal::Resume(why)));
+                }
+                News::Gone(link) => self.guests.gone(link),
             }
         }
     }

@@ -14,7 +14,9 @@
 //! ```
 //!
 //! Integers are little-endian: both ends are on one machine, but the bytes should look the same
-//! everywhere. Every wait is bounded by [`HANDSHAKE_TIMEOUT`].
+//! everywhere. Either side waits for the other at most [`HANDSHAKE_TIMEOUT`]: the recorder for all of
+//! a hand-over together, the gateway for each of its few messages. A user that is not on the list
+//! is answered and hung up on at once, whatever it sends.
 
 mod offer;
 mod receive;
@@ -25,7 +27,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::offer::offer;
-pub use self::receive::{Guest, Refusal, receive, refuse, welcome};
+pub use self::receive::{Guest, Peer, Refusal, identify, receive, refuse, turn_away, welcome};
 
 /// First bytes of either side.
 const MAGIC: [u8; 8] = *b"PNSTLINK";
@@ -37,7 +39,7 @@ pub const RINGS_MAX: u32 = 1024;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text of an answer.
 const TEXT_BYTES_MAX: usize = 1024;
-/// Longest wait for the other side.
+/// Longest wait for the other side; the recorder allows it for a whole hand-over.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const HELLO_BYTES: usize = 22;

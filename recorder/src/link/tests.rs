@@ -4,9 +4,13 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ring;
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -33,7 +37,14 @@ fn host(allowed: Vec<u32>) -> Host {
     let listener = UnixListener::bind(&socket).expect("binds");
     let seen = thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a guest");
-        match receive(stream, &allowed) {
+        let peer = match identify(&stream, &allowed) {
+            Ok(peer) => peer,
+            Err(refusal) => {
+                turn_away(stream, &refusal);
+                return Err(refusal);
+            }
+        };
+        match receive(stream, peer) {
             Ok(mut guest) => {
                 welcome(&mut guest.stream, guest.rings.len()).expect("answered");
                 Ok(guest)
@@ -92,6 +103,56 @@ fn users_that_are_not_listed_are_refused_with_a_reason() {
     assert!(!error.is_final());
     let refusal = host.seen.join().expect("no panic").err().expect("refused");
     assert!(matches!(refusal, Refusal::User { uid } if uid == own_uid()));
+}
+
+/// A peer that sends a byte now and then, for as long as it is listened to; gives how long that was.
+fn dribble(mut stream: UnixStream) -> Duration {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE && stream.write_all(b"P").is_ok() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn a_refused_guest_that_goes_on_talking_is_left_at_a_fixed_moment() {
+    let (stream, talker) = UnixStream::pair().expect("a pair");
+    let talker = thread::spawn(move || dribble(talker));
+    refuse(stream, &Refusal::Foreign);
+    assert!(talker.join().expect("no panic") < PATIENCE, "it was left");
+}
+
+#[test]
+fn a_hello_that_comes_in_drops_has_one_deadline() {
+    let (stream, talker) = UnixStream::pair().expect("a pair");
+    let peer = identify(&stream, &[own_uid()]).expect("ourselves");
+    // The longest hello there is, of which one byte comes every 20 ms: it would take 5.5 s.
+    let mut bytes = hello(1).encode().expect("encodes");
+    bytes.truncate(HELLO_BYTES);
+    bytes[20..22].copy_from_slice(&(NAME_BYTES_MAX as u16).to_le_bytes());
+    bytes.resize(HELLO_BYTES + NAME_BYTES_MAX, b'n');
+    let talker = thread::spawn(move || {
+        let mut talker = talker;
+        bytes.chunks(1).all(|byte| {
+            thread::sleep(Duration::from_millis(25));
+            talker.write_all(byte).is_ok()
+        })
+    });
+    let (stream, refusal) = receive(stream, peer).err().expect("too slow");
+    assert!(matches!(refusal, Refusal::Broken(_)), "{refusal}");
+    drop(stream);
+    assert!(!talker.join().expect("no panic"), "cut off before its end");
+}
+
+#[test]
+fn a_stranger_is_turned_away_without_a_wait() {
+    let (stream, mut talker) = UnixStream::pair().expect("a pair");
+    talker.write_all(b"unread").expect("sent");
+    turn_away(stream, &Refusal::User { uid: 7 });
+    let mut answer = [0; ANSWER_BYTES];
+    talker.read_exact(&mut answer).expect("an answer");
+    assert_eq!((&answer[..8], u32_at(&answer, 12)), (&MAGIC[..], 1));
+    assert!(talker.write_all(b"more").is_err(), "it is closed");
 }
 
 /// Sends bytes as a gateway would, and gives what the recorder made of them.

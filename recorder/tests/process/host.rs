@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -127,11 +127,27 @@ impl Host {
 
     /// SIGTERM; it must end well.
     pub(crate) fn stop(&mut self) {
+        let status = self.terminate();
+        assert!(status.success(), "{status}\n{}", self.stderr());
+    }
+
+    /// SIGTERM; it must end before our patience does.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("started");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
-        let status = child.wait().expect("gone");
-        assert!(status.success(), "{status}\n{}", self.stderr());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().expect("known") {
+                return status;
+            }
+            if Instant::now() > until {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("it does not stop\n{}", self.stderr());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Every frame in the log.

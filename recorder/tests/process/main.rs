@@ -3,6 +3,8 @@
 //! Everything here needs io_uring; where it is refused the tests print SKIPPED and why.
 
 mod crash;
+mod disk;
+mod door;
 mod gateway;
 mod host;
 mod life;

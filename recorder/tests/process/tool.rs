@@ -76,6 +76,8 @@ fn the_tool_answers_as_it_says() {
     let dir = dir.to_str().expect("UTF-8");
     let id = session(1).to_string();
 
+    let verified = text(&host.tool(&["verify", dir]).stdout);
+    assert!(verified.starts_with("1 segment, "), "{verified}");
     let listed = text(&host.tool(&["sessions", dir]).stdout);
     assert!(
         listed.contains(&id) && listed.contains("completed"),
