@@ -32,8 +32,8 @@ mod text;
 mod verdict;
 
 pub use inspect::{
-    BodyError, CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, RequestVerdict, Scratch,
-    TextVerdict, decode_content,
+    BodyError, CODINGS_MAX, DecodeBounds, DecodeError, MODEL_BYTES_MAX, RATIO_FREE_BYTES,
+    RequestVerdict, Scratch, TextVerdict, decode_content,
 };
 pub use policy::{
     Denied, Glob, GuardSummary, Limits, PolicyError, PolicySet, PolicySources, Scope, Summary,

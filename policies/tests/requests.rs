@@ -4,7 +4,9 @@ mod support;
 
 use std::sync::LazyLock;
 
-use penstock_policies::{Action, BodyError, DEPTH_MAX, PolicySet, RequestVerdict, Scratch};
+use penstock_policies::{
+    Action, BodyError, DEPTH_MAX, MODEL_BYTES_MAX, PolicySet, RequestVerdict, Scratch,
+};
 use support::{everyone, masked, policy, policy_of, route};
 
 static MASK: LazyLock<PolicySet> = LazyLock::new(|| policy("mask"));
@@ -284,4 +286,127 @@ fn routes_without_a_body_take_none() {
     let sleep = profiles.resolve("POST", "/sleep").unwrap();
     assert!(MASK.inspect_request(&scope, &sleep, b"", scratch).is_ok());
     assert!(MASK.inspect_request(&scope, &sleep, b"x", scratch).is_err());
+}
+
+/// A policy with the shipped rules on cards, in both directions.
+fn cards(action: &str) -> PolicySet {
+    policy_of(&format!(
+        r#"
+[[grant]]
+groups = ["*"]
+models = ["*"]
+operations = ["infer", "embed", "tokenize"]
+[[guard]]
+name = "cards"
+direction = "both"
+packs = ["personal"]
+action = "{action}"
+"#
+    ))
+}
+
+#[test]
+fn numbers_are_inspected() {
+    let path = "/v1/chat/completions";
+    let card = "4111111111111111";
+    for literal in [card, "4111111111111111.0", "4111111111111111e0"] {
+        let body = format!("{{\"model\":\"m\", \"input\" :{{\"card\": {literal} }},\"n\":1}}");
+        let verdict = inspect(&cards("mask"), path, body.as_bytes()).unwrap();
+        assert_eq!(verdict.action, Action::Mask, "{literal}");
+        let sent = String::from_utf8(verdict.body.unwrap()).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&sent).unwrap();
+        let text = read["input"]["card"].as_str().unwrap();
+        assert!(!text.contains(card), "{sent}");
+        assert_eq!(sent, body.replace(literal, &format!("\"{text}\"")));
+        let finding = &verdict.findings[0];
+        assert_eq!(finding.location, "input.card");
+        assert_eq!((finding.start, finding.end), (0, 16));
+        for (action, expected) in [("flag", Action::Flag), ("block", Action::Block)] {
+            let verdict = inspect(&cards(action), path, body.as_bytes()).unwrap();
+            assert_eq!((verdict.action, verdict.body), (expected, None));
+        }
+    }
+    for benign in ["[0.4111111111111111,-4.111111111111111e15]", "[4111,1111]"] {
+        let body = format!("{{\"model\":\"m\",\"x\":{benign}}}");
+        let verdict = inspect(&cards("mask"), path, body.as_bytes()).unwrap();
+        assert_eq!((verdict.action, verdict.body), (Action::Allow, None));
+    }
+}
+
+#[test]
+fn prompts_in_numbers_are_refused_where_a_guard_looks_and_counted_elsewhere() {
+    let open = policy_of(
+        r#"
+[[grant]]
+groups = ["*"]
+models = ["*"]
+operations = ["infer", "tokenize"]
+limits = { prompt_tokens = 5 }
+"#,
+    );
+    let path = "/v1/completions";
+    for (member, value, tokens) in [
+        ("prompt", "[1,2,3]", 3),
+        ("prompt", "[[1,2],[3,4]]", 4),
+        ("prompt", "[\"\",7]", 1),
+        ("input", "[[1]]", 1),
+        ("input_ids", "[1]", 1),
+        ("token_ids", "[1.0]", 1),
+        ("prompt_token_ids", "[1,2]", 2),
+        ("tokens", "[1,[[[2]]]]", 2),
+        ("prompt_embeds", "\"\"", 0),
+        ("prompt_embeds", "[[0.1]]", 0),
+    ] {
+        let body = format!("{{\"model\":\"\",\"{member}\":{value}}}");
+        let error = inspect(&MASK, path, body.as_bytes()).unwrap_err();
+        assert_eq!((error.code(), error.status()), ("prompt_not_text", 400));
+        assert!(error.to_string().contains(member), "{error}");
+        let verdict = inspect(&open, path, body.as_bytes()).unwrap();
+        assert_eq!(verdict.prompt_tokens, tokens, "{body}");
+    }
+    let many = b"{\"model\":\"\",\"prompt\":[[1,2,3],[4,5,6]]}";
+    let error = inspect(&open, path, many).unwrap_err();
+    assert_eq!(error.code(), "prompt_over_grant");
+    for benign in [
+        r#""prompt":["a","b"],"prompt_embeds":null,"tokens":5"#,
+        r#""input":[{"role":"user","content":[{"n":1}]}],"logit_bias":[1]"#,
+        r#""metadata":{"prompt":[1]},"prompt":[]"#,
+    ] {
+        let body = format!("{{\"model\":\"m\",{benign}}}");
+        assert!(inspect(&MASK, path, body.as_bytes()).is_ok(), "{body}");
+    }
+    let body = b"{\"model\":\"m\",\"tokens\":[1,2]}";
+    assert!(inspect(&MASK, "/detokenize", body).is_ok());
+    assert!(inspect(&MASK, "/tokenize", b"{\"model\":\"m\",\"prompt\":[1]}").is_err());
+}
+
+#[test]
+fn the_name_of_a_model_is_bounded_guarded_or_not() {
+    let open = policy_of("[[grant]]\ngroups=[\"*\"]\nmodels=[\"*\"]\noperations=[\"infer\"]\n");
+    for policy in [&open, &*MASK] {
+        let ask = |bytes: usize| {
+            let body = format!("{{\"model\":\"{}\"}}", "m".repeat(bytes));
+            inspect(policy, "/v1/completions", body.as_bytes())
+        };
+        assert!(ask(MODEL_BYTES_MAX).is_ok());
+        let error = ask(MODEL_BYTES_MAX + 1).unwrap_err();
+        assert_eq!((error.code(), error.status()), ("model_too_long", 400));
+    }
+}
+
+/// As many matches as a body can hold, each of them as deep as one can be.
+#[test]
+fn many_deep_matches_are_counted_without_being_written_out() {
+    let deep = DEPTH_MAX - 2;
+    let texts = vec!["\"CUST-12345678\""; 20_000].join(",");
+    let body = format!(
+        "{{\"model\":\"m\",\"a\":{}{texts}{}}}",
+        "[".repeat(deep),
+        "]".repeat(deep)
+    );
+    let verdict = chat(&body).unwrap();
+    assert_eq!(verdict.action, Action::Mask);
+    assert_eq!(verdict.findings.len(), penstock_policies::FINDINGS_MAX);
+    let sent = String::from_utf8(verdict.body.unwrap()).unwrap();
+    assert!(!sent.contains("12345678"), "those that are not listed too");
 }

@@ -358,3 +358,48 @@ fn a_text_does_not_go_on_after_its_end() {
     );
     assert!(!String::from_utf8(out).unwrap().contains("5678"));
 }
+
+#[test]
+fn numbers_of_an_answer_are_inspected() {
+    let policy = support::policy_of(
+        r#"
+[[grant]]
+groups = ["*"]
+models = ["*"]
+operations = ["infer"]
+[[guard]]
+name = "cards"
+direction = "response"
+packs = ["personal"]
+action = "mask"
+"#,
+    );
+    let card = "4111111111111111";
+    let start = format!(
+        "data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":\
+         {{\"type\":\"tool_use\",\"input\":{{\"card\":{card}}}}}}}\n\n"
+    );
+    for (media, body) in [
+        ("application/json", format!("{{\"a\":[{card}]}}")),
+        ("application/json", card.to_owned()),
+        ("application/x-ndjson", format!("{{\"a\":{card}}}\n")),
+        ("text/event-stream", start),
+        ("text/event-stream", format!("data: {card}\n\n")),
+    ] {
+        for cut in 0..=body.len() {
+            let (left, right) = body.as_bytes().split_at(cut);
+            let out = support::run(&policy, media, &[left, right]).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let (before, after) = body.split_once(card).unwrap();
+            let mask = out
+                .strip_prefix(before)
+                .and_then(|out| out.strip_suffix(after));
+            let mask = mask.unwrap_or_else(|| panic!("{out}"));
+            let text: String = serde_json::from_str(mask).unwrap();
+            assert!(!text.contains(card), "{out}");
+        }
+    }
+    let benign = "{\"created\":1700000000,\"data\":[{\"embedding\":[0.4111111111111111,-1e-9]}]}";
+    let out = support::run(&policy, "application/json", &[benign.as_bytes()]).unwrap();
+    assert_eq!(out, benign.as_bytes());
+}

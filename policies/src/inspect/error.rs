@@ -5,6 +5,9 @@ use std::fmt;
 use crate::policy::Denied;
 use crate::text::JsonError;
 
+/// Longest name of a model: it is logged, recorded and compared with every grant.
+pub const MODEL_BYTES_MAX: usize = 256;
+
 /// A body that is refused before any rule is asked, or for what its caller may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -32,6 +35,16 @@ pub enum BodyError {
     ModelMissing,
     /// `model` is not a string.
     ModelNotString,
+    /// `model` is longer than [`MODEL_BYTES_MAX`].
+    ModelTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// The prompt is there as numbers, which no request guard can read.
+    PromptNotText {
+        /// The member of the body that has them.
+        member: &'static str,
+    },
     /// `model` is there more than once.
     DuplicateModel,
     /// `stream` is not true, false or null.
@@ -56,6 +69,8 @@ impl BodyError {
             BodyError::Unexpected => "body_unexpected",
             BodyError::ModelMissing => "model_missing",
             BodyError::ModelNotString => "model_not_string",
+            BodyError::ModelTooLong { .. } => "model_too_long",
+            BodyError::PromptNotText { .. } => "prompt_not_text",
             BodyError::DuplicateModel => "model_duplicate",
             BodyError::StreamNotBool => "stream_not_bool",
             BodyError::DuplicateStream => "stream_duplicate",
@@ -95,6 +110,15 @@ impl fmt::Display for BodyError {
                 f.write_str("The request body must name its model in \"model\".")
             }
             BodyError::ModelNotString => f.write_str("\"model\" must be a string."),
+            BodyError::ModelTooLong { bytes } => write!(
+                f,
+                "\"model\" has {bytes} bytes; at most {MODEL_BYTES_MAX} are taken."
+            ),
+            BodyError::PromptNotText { member } => write!(
+                f,
+                "\"{member}\" holds token ids or embeddings, which the guards on your requests \
+                 cannot read; send the prompt as text."
+            ),
             BodyError::DuplicateModel => {
                 f.write_str("The request body has \"model\" more than once; send it once.")
             }

@@ -1,20 +1,23 @@
 //! The verdict on a request body: read whole, before one byte of it goes to the model.
 //!
-//! Every string and every key is a text of its own, duplicates included. What this does not see:
-//! a value cut in two over two strings, and what is inside an encoding: base64, such as an image's
-//! `data:` URL, is scanned as the base64 that it is.
+//! Every string, every key and every number of eight digits or more is a text of its own,
+//! duplicates included. What this does not see: a value cut in two over two strings, and what is
+//! inside an encoding: base64, such as an image's `data:` URL, is scanned as the base64 that it is.
+//! Token ids are an encoding of the prompt itself, so they are refused where a guard looks; see
+//! `prompt`.
 
 mod decode;
 mod error;
+mod prompt;
 mod single;
 
 pub use decode::{CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, decode_content};
-pub use error::BodyError;
+pub use error::{BodyError, MODEL_BYTES_MAX};
 pub use single::TextVerdict;
 
 use crate::policy::{Denied, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
-use crate::text::{Doc, Edits, Kind, Parser, is_protocol, render};
+use crate::text::{Doc, Edits, Kind, Parser, Role, is_protocol, render};
 use crate::verdict::{Action, Finding, Findings};
 
 /// What is decided about one request.
@@ -30,7 +33,8 @@ pub struct RequestVerdict {
     pub model: Option<String>,
     /// Whether a stream was asked for, if the body says.
     pub stream: Option<bool>,
-    /// Prompt length in tokens, estimated as the characters of all string values divided by four.
+    /// Prompt length in tokens, estimated as the characters of all string values divided by four,
+    /// and one for each token id.
     pub prompt_tokens: u64,
 }
 
@@ -104,8 +108,9 @@ fn inspect(
     let mut findings = Findings::default();
     let mut chars = 0;
     let guarded = scope.request();
+    let token_ids = prompt::token_ids(doc, route.operation, guarded.is_some())?;
     doc.walk(&mut |place, text| {
-        if !text.is_key {
+        if text.role == Role::String {
             chars += text.value.chars().count() as u64;
         }
         let Some((engine, sieve)) = guarded else {
@@ -114,12 +119,12 @@ fn inspect(
         if is_protocol(place, &text) {
             return;
         }
-        let location = || render(place.path, text.is_key);
+        let location = || render(place.path, text.is_key());
         if let Some(masked) = engine.mask(sieve, text.value, &mut findings, &location) {
             edits.text(text.node, doc.span(text.node), masked);
         }
     });
-    let prompt_tokens = chars.div_ceil(TOKEN_CHARS);
+    let prompt_tokens = chars.div_ceil(TOKEN_CHARS).saturating_add(token_ids);
     // The name that counts is the one that the upstream will read.
     let model = head.model.map(|node| {
         let original = doc.str(node).unwrap_or_default();
@@ -127,6 +132,10 @@ fn inspect(
             .text_of(node)
             .map_or_else(|| original.to_owned(), |masked| masked.clone())
     });
+    if let Some(bytes) = model.as_ref().map(String::len) {
+        // Masking may have made it longer.
+        within_model_bytes(bytes)?;
+    }
     if route.names_model && model.is_none() {
         return Err(BodyError::ModelMissing);
     }
@@ -180,6 +189,13 @@ fn within_limits(
     Ok(())
 }
 
+fn within_model_bytes(bytes: usize) -> Result<(), BodyError> {
+    if bytes > MODEL_BYTES_MAX {
+        return Err(BodyError::ModelTooLong { bytes });
+    }
+    Ok(())
+}
+
 /// The members that decide where a request goes. A second copy of one of them could be read
 /// differently by the gateway and by the server behind it, so it is refused.
 struct Head {
@@ -213,10 +229,13 @@ impl Head {
                 model: None,
                 stream,
             }),
-            Some((node, Kind::String)) => Ok(Head {
-                model: Some(node),
-                stream,
-            }),
+            Some((node, Kind::String)) => {
+                within_model_bytes(doc.str(node).map_or(0, str::len))?;
+                Ok(Head {
+                    model: Some(node),
+                    stream,
+                })
+            }
             Some(_) => Err(BodyError::ModelNotString),
         }
     }

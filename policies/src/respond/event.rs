@@ -11,7 +11,7 @@ use super::logprobs::Side;
 use super::shape::{self, Ends};
 use super::synth::{Envelope, Template};
 use crate::policy::engine::{Engine, Sieve};
-use crate::text::{Doc, Edits, Place, Text, is_protocol, render};
+use crate::text::{Doc, Edits, Place, Role, Text, is_protocol, render};
 use crate::verdict::Findings;
 
 /// The state of a stream's texts, and buffers reused from event to event.
@@ -161,20 +161,20 @@ impl EventMasker {
         kind: Option<&str>,
         judge: &mut Judge<'_>,
     ) -> Result<(), FilterError> {
-        if text.is_key {
+        if text.is_key() {
             let parent = place.containers.last().copied().unwrap_or(0);
             if let Some(side) = Side::of(doc, parent, text.value, text.node) {
                 let mut owner = String::new();
                 shape::owner(doc, place, kind, text.value, &mut owner);
                 self.sides.push((side, owner));
             }
-        } else if shape::is_piece(doc, place, kind, &mut self.key) {
+        } else if text.role == Role::String && shape::is_piece(doc, place, kind, &mut self.key) {
             return self.piece(doc, place, text, judge);
         }
         if is_protocol(place, &text) {
             return Ok(());
         }
-        let location = || render(place.path, text.is_key);
+        let location = || render(place.path, text.is_key());
         if let Some(masked) = self.clean.mask(text.value, judge, &location) {
             self.edits.text(text.node, doc.span(text.node), masked);
         }

@@ -107,14 +107,14 @@ fn mask_json(
     let mut edits = Edits::default();
     let mut sides = Vec::new();
     doc.walk(&mut |place, text| {
-        if text.is_key {
+        if text.is_key() {
             let parent = place.containers.last().copied().unwrap_or(0);
             sides.extend(Side::of(doc, parent, text.value, text.node));
         }
         if is_protocol(place, &text) {
             return;
         }
-        let location = || render(place.path, text.is_key);
+        let location = || render(place.path, text.is_key());
         if let Some(masked) = engine.mask(sieve, text.value, findings, &location) {
             edits.text(text.node, doc.span(text.node), masked);
         }

@@ -1,4 +1,5 @@
-//! A parsed document: its nodes, where each lies in the original, and the walk over its strings.
+//! A parsed document: its nodes, where each lies in the original, and the walk over its strings and
+//! long numbers.
 
 use simd_json::{Node, StaticNode};
 
@@ -31,14 +32,27 @@ pub(crate) enum Kind {
     Object { empty: bool },
 }
 
-/// One string of the walk.
+/// One string of the walk, or a number long enough to say something.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<'d> {
+    /// A string's text; the digits of a number before its point or exponent, with its sign.
     pub(crate) value: &'d str,
     pub(crate) node: usize,
-    /// A key; its path is that of its object.
-    pub(crate) is_key: bool,
+    pub(crate) role: Role,
 }
+
+/// What a text of the walk is in its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A key; its path is that of its object.
+    Key,
+    String,
+    Number,
+}
+
+/// Digits from which a number is a text of its own: a card, an account, a telephone number. What
+/// is shorter says nothing by itself, and arrays of token ids and of fractions stay cheap.
+const NUMBER_DIGITS_MIN: usize = 8;
 
 /// Where the walk is: the steps from the root, and the containers that they lead through.
 /// `containers[0]` is the root; the last one holds the string, or has it as a key.
@@ -54,6 +68,14 @@ pub(super) struct Spans {
     /// One past the end; only containers have it here, other ends are found when asked for.
     ends: Vec<u32>,
     open: Vec<u32>,
+}
+
+// === impl Text ===
+
+impl Text<'_> {
+    pub(crate) fn is_key(&self) -> bool {
+        self.role == Role::Key
+    }
 }
 
 // === impl Spans ===
@@ -191,7 +213,21 @@ impl<'d> Doc<'d> {
         start..end
     }
 
-    /// Visits every string in document order, keys and duplicates included.
+    /// The digits with which a number begins, if they are at least [`NUMBER_DIGITS_MIN`].
+    fn long_number(&self, node: usize) -> Option<&'d str> {
+        let start = self.spans.starts[node] as usize;
+        let sign = usize::from(self.raw.get(start) == Some(&b'-'));
+        let digits = start + sign;
+        let first = self.raw.get(digits..digits + NUMBER_DIGITS_MIN)?;
+        if !first.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let rest = &self.raw[digits..];
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(&self.raw[start..digits + count]).ok()
+    }
+
+    /// Visits every string and every long number in document order, keys and duplicates included.
     pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Place<'_, 'd>, Text<'d>)) {
         let mut path = Vec::new();
         let mut containers = Vec::new();
@@ -207,16 +243,15 @@ impl<'d> Doc<'d> {
         visit: &mut dyn FnMut(&Place<'_, 'd>, Text<'d>),
     ) {
         match self.nodes[node] {
-            Node::Static(_) => {}
+            Node::Static(_) => {
+                if let Some(value) = self.long_number(node) {
+                    let role = Role::Number;
+                    visit(&Place { path, containers }, Text { value, node, role });
+                }
+            }
             Node::String(value) => {
-                visit(
-                    &Place { path, containers },
-                    Text {
-                        value,
-                        node,
-                        is_key: false,
-                    },
-                );
+                let role = Role::String;
+                visit(&Place { path, containers }, Text { value, node, role });
             }
             Node::Array { .. } => {
                 containers.push(node);
@@ -233,7 +268,7 @@ impl<'d> Doc<'d> {
                     let text = Text {
                         value: member.key,
                         node: member.key_node,
-                        is_key: true,
+                        role: Role::Key,
                     };
                     visit(&Place { path, containers }, text);
                     path.push(Step::Key(member.key));

@@ -33,7 +33,7 @@ impl Edits {
         self.list.is_empty()
     }
 
-    /// Replaces the string literal of `node`, which lies at `span`.
+    /// Replaces the literal of `node`, which lies at `span`, by a string.
     pub(crate) fn text(&mut self, node: usize, span: std::ops::Range<usize>, text: String) {
         self.list.push(Edit {
             start: span.start,

@@ -1,4 +1,4 @@
-//! The strings of a JSON document, each with its place in the original bytes.
+//! The strings and long numbers of a JSON document, each with its place in the original bytes.
 //!
 //! simd-json validates and unescapes; it does so in a copy, because it writes in place. Every node
 //! of its tape is then matched with the structural character where it began in the original, so
@@ -21,7 +21,7 @@ use std::fmt;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
 use doc::Spans;
-pub(crate) use doc::{Doc, Kind, Place, Text};
+pub(crate) use doc::{Doc, Kind, Place, Role, Text};
 pub(crate) use edit::{Edits, write_string};
 pub(crate) use path::{Step, render};
 pub(crate) use protocol::is_protocol;

@@ -5,7 +5,7 @@
 //! Only whole strings that are such a word are passed over, so nothing can hide in one; a key that
 //! no API defines, or the same word inside a text, is inspected like everything else.
 
-use super::{Place, Step, Text};
+use super::{Place, Role, Step, Text};
 
 /// Keys of the OpenAI, Anthropic, vLLM and NDJSON chat APIs; sorted.
 #[rustfmt::skip] // a word list reads better filled than one word a line
@@ -74,14 +74,48 @@ const ENUMERATED: [&str; 11] = [
     "status", "stop_reason", "tool_choice", "type",
 ];
 
-/// Whether this string is the protocol speaking, and not a person, a program or a model.
+/// The keys of the clocks that engines stamp on their answers; sorted.
+const CLOCKS: [&str; 8] = [
+    "completed_at",
+    "created",
+    "created_at",
+    "eval_duration",
+    "expires_at",
+    "load_duration",
+    "prompt_eval_duration",
+    "total_duration",
+];
+
+/// Most digits of a clock: seconds of an era, nanoseconds of a quarter of an hour. No card and no
+/// account number is as short as that.
+const CLOCK_DIGITS_MAX: usize = 12;
+
+/// The objects that have clocks, apart from the document itself; sorted.
+const CLOCKED: [&str; 3] = ["data", "permission", "response"];
+
+/// Whether this text is the protocol speaking, and not a person, a program or a model.
 pub(crate) fn is_protocol(place: &Place<'_, '_>, text: &Text<'_>) -> bool {
-    if text.is_key {
-        return contains(&KEYS, text.value);
+    match text.role {
+        Role::Key => contains(&KEYS, text.value),
+        Role::Number => is_clock(place, text.value),
+        Role::String => {
+            let key = place.path.last();
+            matches!(key, Some(Step::Key(key)) if contains(&ENUMERATED, key))
+                && contains(&VALUES, text.value)
+        }
     }
-    let key = place.path.last();
-    matches!(key, Some(Step::Key(key)) if contains(&ENUMERATED, key))
-        && contains(&VALUES, text.value)
+}
+
+/// Whether a number is the time at which, or for which, an engine worked.
+fn is_clock(place: &Place<'_, '_>, digits: &str) -> bool {
+    let Some((Step::Key(key), above)) = place.path.split_last() else {
+        return false;
+    };
+    let in_envelope = above.iter().all(|step| match step {
+        Step::Key(key) => contains(&CLOCKED, key),
+        Step::Index(_) => true,
+    });
+    digits.len() <= CLOCK_DIGITS_MAX && contains(&CLOCKS, key) && in_envelope
 }
 
 fn contains(words: &[&str], word: &str) -> bool {
@@ -109,7 +143,13 @@ mod tests {
 
     #[test]
     fn the_lists_are_sorted() {
-        for words in [&KEYS[..], &VALUES[..], &ENUMERATED[..]] {
+        for words in [
+            &KEYS[..],
+            &VALUES[..],
+            &ENUMERATED[..],
+            &CLOCKS[..],
+            &CLOCKED[..],
+        ] {
             assert!(words.windows(2).all(|pair| pair[0] < pair[1]));
         }
     }
@@ -124,5 +164,17 @@ mod tests {
             spoken(r#"{"messages ":1,"Message":2}"#),
             ["messages ", "Message"]
         );
+    }
+
+    #[test]
+    fn the_clocks_of_an_envelope_are_passed_over_and_no_other_number_is() {
+        let raw = r#"{"created":1700000000,"response":{"created_at":1700000001},
+            "data":[{"created":1700000002}],"total_duration":123456789012,
+            "seed":1700000003,"input":{"created":1700000004},"created":4111111111111111}"#;
+        let long: Vec<String> = spoken(raw)
+            .into_iter()
+            .filter(|text| text.len() > 8)
+            .collect();
+        assert_eq!(long, ["1700000003", "1700000004", "4111111111111111"]);
     }
 }

@@ -1,5 +1,5 @@
-//! The walker against serde_json: the same documents are accepted, the same strings are found, and
-//! each is found where it stands.
+//! The walker against serde_json: the same documents are accepted, the same strings and long numbers
+//! are found, and each is found where it stands.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,7 +12,7 @@ fn walked(raw: &[u8]) -> Result<Vec<(String, String, std::ops::Range<usize>)>, J
         let mut found = Vec::new();
         doc.walk(&mut |place, text| {
             found.push((
-                render(place.path, text.is_key),
+                render(place.path, text.is_key()),
                 text.value.to_owned(),
                 doc.span(text.node),
             ));
@@ -25,6 +25,15 @@ fn walked(raw: &[u8]) -> Result<Vec<(String, String, std::ops::Range<usize>)>, J
 fn strings(value: &Value, out: &mut Vec<String>) {
     match value {
         Value::String(text) => out.push(text.clone()),
+        Value::Number(number) => {
+            let literal = number.to_string();
+            let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+            let unsigned = literal.trim_start_matches('-');
+            if digits(unsigned) >= 8 {
+                let end = literal.len() - unsigned.len() + digits(unsigned);
+                out.push(literal[..end].to_owned());
+            }
+        }
         Value::Array(elements) => elements.iter().for_each(|element| strings(element, out)),
         Value::Object(members) => {
             for (key, value) in members {
@@ -91,8 +100,10 @@ proptest! {
         let texts: Vec<String> = found.iter().map(|(_, text, _)| text.clone()).collect();
         prop_assert_eq!(texts, expected);
         for (_, text, span) in found {
-            let literal: String = serde_json::from_str(&raw[span]).unwrap();
-            prop_assert_eq!(literal, text);
+            match serde_json::from_str(&raw[span.clone()]).unwrap() {
+                Value::String(literal) => prop_assert_eq!(literal, text),
+                _ => prop_assert!(raw[span].starts_with(&text)),
+            }
         }
     }
 
@@ -213,4 +224,26 @@ fn depth_is_bounded() {
         Err(JsonError::TooDeep)
     );
     assert_eq!(walked(nested(100_000).as_bytes()), Err(JsonError::TooDeep));
+}
+
+#[test]
+fn numbers_are_texts_from_eight_digits_on() {
+    let raw = br#"[1234567,12345678,-12345678, 41111111.5,12345678e0,0.12345678,
+        [18446744073709551615,0.001234567890123],{"a":12345678}]"#;
+    let found = walked(raw).unwrap();
+    let texts: Vec<&str> = found.iter().map(|(_, text, _)| text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "12345678",
+            "-12345678",
+            "41111111",
+            "12345678",
+            "18446744073709551615",
+            "a",
+            "12345678"
+        ]
+    );
+    assert_eq!(&raw[found[2].2.clone()], b"41111111.5");
+    assert_eq!(found[4].0, "[6][0]");
 }
