@@ -11,7 +11,7 @@ use penstock_recorder::ring::PushError;
 use penstock_recorder::segment;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::gateway::{Gateway, chunk, close, numbered, open, session};
+use super::gateway::{Gateway, Process, chunk, close, numbered, open, session};
 use super::host::{Host, eventually, possible};
 
 const COMPLAINT: &str = "cannot write the log; frames wait in the rings";
@@ -169,6 +169,38 @@ fn a_segment_that_cannot_be_begun_is_begun_later() {
     eventually("it recovers", || host.stderr().contains(RELIEF));
     caller.assert_all_recorded(&mut host);
     assert!(obstacle.is_file(), "now a segment");
+}
+
+#[test]
+fn what_a_gateway_left_that_died_meanwhile_is_recorded() {
+    if !possible() || !unlimited() {
+        return;
+    }
+    let mut host = Host::new("");
+    host.start();
+    let id = session(1);
+    limit_files(&host, Some(CRAMPED_BYTES));
+    let gateway = Process::start(&host.socket(), id);
+    eventually("the recorder complains", || {
+        host.stderr().contains(COMPLAINT)
+    });
+    let pushed = gateway.kill();
+    limit_files(&host, None);
+    let mut frames = Vec::new();
+    eventually("the session is marked as abandoned", || {
+        frames = host.frames();
+        frames.iter().any(|recorded| recorded.by_recorder)
+    });
+    host.stop();
+    host.assert_verified();
+    let indexes: Vec<u32> = frames
+        .iter()
+        .filter(|recorded| !recorded.by_recorder)
+        .map(|recorded| recorded.frame.index)
+        .collect();
+    let logged = indexes.len() as u32;
+    assert!(indexes.iter().copied().eq(0..logged), "once and in order");
+    assert!(logged > pushed, "{pushed} were told, {logged} logged");
 }
 
 /// A file system in memory, of its own size; `None` where it may not be mounted.
