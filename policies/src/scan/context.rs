@@ -1,58 +1,43 @@
 //! A rule's context, ready to be looked for: one pass over the bytes before a match.
 
-use super::bytes::{ByteSet, contains, insert};
+use aho_corasick::AhoCorasick;
+
 use crate::rule::Context;
 
 /// The words of a [`Context`]; finds what it finds.
 #[derive(Debug)]
 pub(super) struct Nearby {
-    words: Vec<Vec<u8>>,
+    words: AhoCorasick,
     within: usize,
-    /// What the words begin with, in either case.
-    initials: ByteSet,
 }
 
 // === impl Nearby ===
 
 impl Nearby {
     pub(super) fn new(context: &Context) -> Nearby {
-        let mut initials = [0; 4];
-        for initial in context.words.iter().filter_map(|word| word.bytes().next()) {
-            insert(&mut initials, initial.to_ascii_lowercase());
-            insert(&mut initials, initial.to_ascii_uppercase());
-        }
+        let words = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(&context.words)
+            // The number of words is bounded when a pack is read, far below the builder's limits.
+            .expect("a few words make an automaton");
         Nearby {
-            words: context
-                .words
-                .iter()
-                .map(|word| word.clone().into_bytes())
-                .collect(),
+            words,
             within: context.within,
-            initials,
         }
     }
 
-    /// Does one of the words stand in `before`, the whole text before the match?
+    /// Does one of the words stand, as a whole word, in `before`, the whole text before the match?
     pub(super) fn stands_in(&self, before: &[u8]) -> bool {
         let from = before.len().saturating_sub(self.within);
-        let mut joined = from > 0 && before[from - 1].is_ascii_alphanumeric();
-        for at in from..before.len() {
-            let byte = before[at];
-            if !joined && contains(&self.initials, byte) && self.begins(&before[at..]) {
-                return true;
-            }
-            joined = byte.is_ascii_alphanumeric();
-        }
-        false
-    }
-
-    /// Does the text begin with one of the words, as a whole word?
-    fn begins(&self, text: &[u8]) -> bool {
-        self.words.iter().any(|word| {
-            text.get(..word.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(word))
-                && !text.get(word.len()).is_some_and(u8::is_ascii_alphanumeric)
-        })
+        let letter = |at: usize| before.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        // Overlapping, since a word may be found inside another that is not whole.
+        self.words
+            .find_overlapping_iter(&before[from..])
+            .any(|found| {
+                let (start, end) = (from + found.start(), from + found.end());
+                let joined = (start > 0 && letter(start - 1)) || letter(end);
+                !joined
+            })
     }
 }
 
