@@ -18,7 +18,7 @@ impl Nearby {
         let words = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .build(&context.words)
-            // The number of words is bounded when a pack is read, far below the builder's limits.
+            // A pack file is at most 4 MiB, far below the builder's limits.
             .expect("a few words make an automaton");
         Nearby {
             words,
