@@ -112,6 +112,27 @@ impl Splitter {
         (self.unit < self.buffer.len()).then(|| self.give(self.buffer.len()))
     }
 
+    /// What the last unit lacks to be one: the rest of its line's end, and for an event a blank
+    /// line, in the event's own line ends.
+    pub(super) fn missing_terminator(&self, rest: Range<usize>) -> &'static str {
+        let rest = &self.buffer[rest];
+        if self.framing == Framing::Lines {
+            return "\n";
+        }
+        let mut found = Vec::new();
+        lines(rest, &mut found);
+        let mut ends = found.iter().map(|line| &rest[line.content.end..line.end]);
+        let whole_line = ends.clone().next_back().is_some_and(|end| !end.is_empty());
+        match (ends.next(), whole_line) {
+            (Some(b"\r\n"), true) => "\r\n",
+            (Some(b"\r\n"), false) => "\r\n\r\n",
+            (Some(b"\r"), true) => "\r",
+            (Some(b"\r"), false) => "\r\r",
+            (_, true) => "\n",
+            (_, false) => "\n\n",
+        }
+    }
+
     /// One past the terminator of the current line, if it is certain.
     fn line_end(&mut self) -> Option<usize> {
         let found = memchr::memchr2(b'\n', b'\r', &self.buffer[self.searched..]);

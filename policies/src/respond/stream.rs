@@ -87,7 +87,9 @@ impl Stream {
         findings: &mut Findings,
         out: &mut Vec<u8>,
     ) -> Result<(), FilterError> {
+        let mut terminator = "";
         if let Some(range) = self.splitter.rest() {
+            terminator = self.splitter.missing_terminator(range.clone());
             self.unit(range, findings, out)?;
         }
         let Some((engine, sieve)) = self.scope.response() else {
@@ -98,7 +100,14 @@ impl Stream {
             sieve,
             findings,
         };
-        self.unit.masker.flush_all(&mut judge, out)
+        // The last unit stays as it came unless another one has to follow it.
+        let mut held = Vec::new();
+        let result = self.unit.masker.flush_all(&mut judge, &mut held);
+        if !held.is_empty() {
+            out.extend_from_slice(terminator.as_bytes());
+            out.append(&mut held);
+        }
+        result
     }
 
     pub(super) fn expire(
