@@ -25,6 +25,10 @@ pub(super) struct Slot {
     pub(super) channel: Channel,
     /// How to send held text when no event of its own comes any more; there while text is held.
     pub(super) template: Option<Template>,
+    /// A name that was sent before it was known to be whole, as it came; empty for other texts.
+    pub(super) name: String,
+    /// What the client has of that and the channel has not given out yet.
+    pub(super) ahead: String,
     /// Follows a text that is sent elsewhere too, such as the tokens of logprobs: its output only
     /// tells whether it may be sent, and it is never flushed.
     pub(super) shadow: bool,
@@ -37,6 +41,34 @@ pub(super) struct Channels {
     /// Keys of texts that ended, hashed.
     ended: HashSet<u64>,
     hasher: RandomState,
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// Whether this is a name of which one piece has come: the client has all of it.
+    pub(super) fn is_name_alone(&self) -> bool {
+        !self.name.is_empty() && self.channel.received_bytes() == self.name.len()
+    }
+
+    /// Takes from the channel's output what the client has already.
+    pub(super) fn settle(&mut self, output: &mut String) {
+        if self.ahead.is_empty() || output.is_empty() {
+            return;
+        }
+        let pairs = self.ahead.chars().zip(output.chars());
+        let same: usize = pairs
+            .take_while(|(had, given)| had == given)
+            .map(|(had, _)| had.len_utf8())
+            .sum();
+        output.drain(..same);
+        if output.is_empty() {
+            self.ahead.drain(..same);
+        } else {
+            // All of it was given out now, or replaced.
+            self.ahead.clear();
+        }
+    }
 }
 
 // === impl Channels ===
@@ -69,6 +101,8 @@ impl Channels {
             location: location(),
             channel: Channel::new(),
             template: None,
+            name: String::new(),
+            ahead: String::new(),
             shadow,
         });
         Ok(self.slots.len() - 1)
@@ -86,6 +120,11 @@ impl Channels {
 
     pub(super) fn count(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether a text of that key is open or has ended.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.slots.iter().any(|slot| slot.key == key) || self.has_ended(key)
     }
 
     /// Whether a text of that key has ended.
@@ -111,7 +150,8 @@ impl Channels {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        let open = self.slots.iter().filter(|slot| !slot.shadow);
+        let waits = |slot: &&Slot| !slot.shadow && !slot.is_name_alone();
+        let open = self.slots.iter().filter(waits);
         open.map(|slot| slot.channel.held_bytes()).sum()
     }
 

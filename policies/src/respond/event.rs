@@ -8,7 +8,7 @@ use super::channels::Channels;
 use super::clean::Clean;
 use super::error::FilterError;
 use super::logprobs::Side;
-use super::shape::{self, Ends};
+use super::shape::{self, Ends, Part};
 use super::synth::{Envelope, Template};
 use crate::policy::engine::{Engine, Sieve};
 use crate::text::{Doc, Edits, Place, Role, Text, is_protocol, render};
@@ -132,7 +132,7 @@ impl EventMasker {
     ) -> Result<(), FilterError> {
         for index in 0..self.channels.count() {
             let slot = self.channels.slot(index);
-            if slot.channel.held_bytes() == 0 {
+            if slot.channel.held_bytes() == 0 || slot.is_name_alone() {
                 continue;
             }
             let location = slot.location.clone();
@@ -146,6 +146,7 @@ impl EventMasker {
             engine.expire(sieve, &mut slot.channel, text, findings, &|| {
                 location.clone()
             });
+            slot.settle(text);
             if !slot.shadow && !self.text.is_empty() {
                 send(slot.template.as_ref(), &self.text, out)?;
             }
@@ -168,17 +169,73 @@ impl EventMasker {
                 shape::owner(doc, place, kind, text.value, &mut owner);
                 self.sides.push((side, owner));
             }
-        } else if text.role == Role::String && shape::is_piece(doc, place, kind, &mut self.key) {
-            return self.piece(doc, place, text, judge);
+        } else if text.role == Role::String {
+            match shape::part(doc, place, text.value, kind, &mut self.key) {
+                Part::Piece => return self.piece(doc, place, text, judge),
+                Part::Name if !self.name(place, text, judge)? => {
+                    return self.piece(doc, place, text, judge);
+                }
+                Part::Identifier if self.channels.knows(&self.key) => {
+                    return self.piece(doc, place, text, judge);
+                }
+                Part::Identifier | Part::Name | Part::Whole => {}
+            }
         }
-        if is_protocol(place, &text) {
-            return Ok(());
+        if !is_protocol(place, &text) {
+            self.whole(doc, place, text, judge);
         }
+        Ok(())
+    }
+
+    /// Masks a text of its own.
+    fn whole(
+        &mut self,
+        doc: &Doc<'_>,
+        place: &Place<'_, '_>,
+        text: Text<'_>,
+        judge: &mut Judge<'_>,
+    ) {
         let location = || render(place.path, text.is_key());
         if let Some(masked) = self.clean.mask(text.value, judge, &location) {
             self.edits.text(text.node, doc.span(text.node), masked);
         }
-        Ok(())
+    }
+
+    /// Whether this is all of a name so far, to be masked as a whole and sent at once; its channel
+    /// follows, for the case that another piece comes.
+    fn name(
+        &mut self,
+        place: &Place<'_, '_>,
+        text: Text<'_>,
+        judge: &mut Judge<'_>,
+    ) -> Result<bool, FilterError> {
+        if text.value.is_empty() {
+            return Ok(true);
+        }
+        if self.channels.has_ended(&self.key) {
+            return Ok(false);
+        }
+        let index = self
+            .channels
+            .open(&self.key, false, || render(place.path, false))?;
+        let slot = self.channels.slot(index);
+        if slot.channel.received_bytes() > 0 {
+            // Some engines repeat the name in every event; digits alone are no name.
+            let is_name = text.value.bytes().any(|byte| byte.is_ascii_alphabetic());
+            return Ok(is_name && slot.is_name_alone() && slot.name == text.value);
+        }
+        // What is found here is reported by masking the whole.
+        let mut unheard = Findings::default();
+        let nowhere = String::new;
+        let Judge { engine, sieve, .. } = judge;
+        let sent = engine.mask(sieve, text.value, &mut unheard, &nowhere);
+        slot.ahead = sent.unwrap_or_else(|| text.value.to_owned());
+        text.value.clone_into(&mut slot.name);
+        self.text.clear();
+        let (channel, given) = (&mut slot.channel, &mut self.text);
+        engine.push(sieve, channel, text.value, given, &mut unheard, &nowhere);
+        slot.settle(given);
+        Ok(true)
     }
 
     fn piece(
@@ -205,16 +262,17 @@ impl EventMasker {
             sieve,
             findings,
         } = judge;
-        let channel = &mut self.channels.slot(index).channel;
+        let slot = self.channels.slot(index);
         let location = || render(place.path, false);
         engine.push(
             sieve,
-            channel,
+            &mut slot.channel,
             text.value,
             &mut self.text,
             findings,
             &location,
         );
+        slot.settle(&mut self.text);
         if self.text != text.value {
             self.edits
                 .text(text.node, doc.span(text.node), self.text.clone());
@@ -295,7 +353,8 @@ impl EventMasker {
         let slot = self.channels.slot(index);
         // What a shadow finds was found in the text that it follows.
         let mut unheard = Findings::default();
-        let findings = if slot.shadow {
+        // What a name alone holds was judged when it came.
+        let findings = if slot.shadow || slot.is_name_alone() {
             &mut unheard
         } else {
             &mut *judge.findings
@@ -306,6 +365,7 @@ impl EventMasker {
             .finish(judge.sieve, &mut slot.channel, text, findings, &|| {
                 location.clone()
             });
+        slot.settle(text);
         if let Some(block) = unheard.block() {
             judge.findings.add(block.action, || block.clone());
         }

@@ -6,13 +6,17 @@
 //! | event | key |
 //! | --- | --- |
 //! | `choices[i].delta.…`, `choices[i].text` | `c<index>/…`, tool calls by their own index |
-//! | Responses `*.delta` with a string `delta` | `r<output>/<item>/<type>/<part>/delta` |
+//! | `choices[i].message.…` | `c<index>/message:…`, likewise |
+//! | Responses `*.delta` with a string `delta` | `r<output>//<type>/<part>/delta` |
 //! | Anthropic `content_block_start`, `content_block_delta` | `b<index>/<field>` |
-//! | `message.content`, `message.thinking`, `response` beside a boolean `done` | `o/…` |
+//! | llama.cpp, TGI, Ollama: `content`, `token.text`, `message.content` and kin | `o<index>/…` |
 //!
-//! Everything below `choices[i].delta` is taken for text, known field or not, except the few names
-//! that are identifiers: an engine's new reasoning field is masked across events from its first
-//! day. All other strings of an event are texts of their own.
+//! A key is made of what says where in the answer a text belongs, never of a name that an event
+//! gives it: with a new name for each piece a text would be many texts, and no match in any.
+//!
+//! Everything below a choice's delta is taken for text, known field or not, except short strings
+//! that identify: an engine's new reasoning field is masked across events from its first day. The
+//! name of a tool is apart ([`Part::Name`]). All other strings of an event are texts of their own.
 
 use std::fmt::Write;
 
@@ -25,29 +29,77 @@ pub(super) struct Ends {
     prefixes: Vec<String>,
 }
 
-/// Fields below a delta that identify and do not speak.
-const IDENTIFIERS: [&str; 4] = ["role", "type", "id", "name"];
+/// What a string of an event is in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A text of its own.
+    Whole,
+    /// A piece of a longer text.
+    Piece,
+    /// Too short to be more than an identifier, unless it follows a piece of a longer text.
+    Identifier,
+    /// A name, of a tool or a function. Engines send it in one piece, and clients act on the first
+    /// that they see, so it is never held; should another piece come, it is a text like others.
+    Name,
+}
 
-/// Whether the string at `place` is a piece of a longer text; its key is then in `key`.
-pub(super) fn is_piece(
+/// Fields below a delta that identify and do not speak.
+const IDENTIFIERS: [&str; 3] = ["role", "type", "id"];
+
+const NAME: &str = "name";
+
+/// Longest identifier; what is longer speaks. No API takes a longer name of a function.
+const IDENTIFIER_BYTES_MAX: usize = 64;
+
+/// What the string `value` at `place` is; unless it is a whole text, its key is then in `key`.
+pub(super) fn part(
     doc: &Doc<'_>,
     place: &Place<'_, '_>,
+    value: &str,
     kind: Option<&str>,
     key: &mut String,
-) -> bool {
+) -> Part {
     key.clear();
+    if let [
+        Step::Key("choices"),
+        Step::Index(at),
+        Step::Key(message),
+        rest @ ..,
+    ] = place.path
+        && matches!(*message, "delta" | "message")
+    {
+        choice(doc, place.containers[2], *at, key);
+        if *message == "message" {
+            key.push_str("message:");
+        }
+        below_delta(doc, place, rest, key);
+        return said_below_delta(rest, value);
+    }
+    if is_piece(doc, place, kind, key) {
+        Part::Piece
+    } else {
+        Part::Whole
+    }
+}
+
+/// What a string below a delta is: a piece, unless it is short and its field says otherwise.
+fn said_below_delta(path: &[Step<'_>], value: &str) -> Part {
+    match path.last() {
+        _ if value.len() > IDENTIFIER_BYTES_MAX => Part::Piece,
+        Some(Step::Key(field)) if *field == NAME => Part::Name,
+        Some(Step::Key(field)) if IDENTIFIERS.contains(field) => Part::Identifier,
+        _ => Part::Piece,
+    }
+}
+
+/// Whether a string that is not below a choice's delta is a piece; its key is then in `key`.
+fn is_piece(doc: &Doc<'_>, place: &Place<'_, '_>, kind: Option<&str>, key: &mut String) -> bool {
     match place.path {
         [Step::Key("choices"), Step::Index(at), Step::Key("text")] => {
             choice(doc, place.containers[2], *at, key);
             key.push_str("text");
             true
         }
-        [
-            Step::Key("choices"),
-            Step::Index(at),
-            Step::Key("delta"),
-            rest @ ..,
-        ] => below_delta(doc, place, *at, rest, key),
         [Step::Key("delta")] if kind.is_some_and(|kind| kind.ends_with(".delta")) => {
             output(doc, kind.unwrap_or_default(), key);
             key.push_str("delta");
@@ -66,33 +118,41 @@ pub(super) fn is_piece(
             piece
         }
         [
-            Step::Key("message"),
-            Step::Key(field @ ("content" | "thinking")),
-        ] if says_done(doc) => {
-            key.push_str("o/message.");
+            Step::Key(field @ ("completion" | "content" | "generated_text" | "response" | "text")),
+        ] if !is_typed(kind) => {
+            plain(doc, key);
             key.push_str(field);
             true
         }
-        [Step::Key("response")] if says_done(doc) => {
-            key.push_str("o/response");
+        [
+            Step::Key("message"),
+            Step::Key(field @ ("content" | "thinking")),
+        ]
+        | [Step::Key("token"), Step::Key(field @ "text")]
+            if !is_typed(kind) =>
+        {
+            plain(doc, key);
+            key.push_str("in ");
+            key.push_str(field);
             true
         }
         _ => false,
     }
 }
 
-/// The key of a string below `choices[at].delta`, unless it identifies instead of speaking.
-fn below_delta(
-    doc: &Doc<'_>,
-    place: &Place<'_, '_>,
-    at: usize,
-    rest: &[Step<'_>],
-    key: &mut String,
-) -> bool {
-    if matches!(rest.last(), Some(Step::Key(name)) if IDENTIFIERS.contains(name)) {
-        return false;
-    }
-    choice(doc, place.containers[2], at, key);
+/// Whether an event is one of the APIs that say by its type where its pieces are. Others of its
+/// texts are copies of the whole.
+fn is_typed(kind: Option<&str>) -> bool {
+    kind.is_some_and(|kind| {
+        kind.ends_with(".done")
+            || ["response.", "content_block_", "message_"]
+                .iter()
+                .any(|family| kind.starts_with(family))
+    })
+}
+
+/// The steps from a choice's delta to the string, as a key.
+fn below_delta(doc: &Doc<'_>, place: &Place<'_, '_>, rest: &[Step<'_>], key: &mut String) {
     for (depth, step) in rest.iter().enumerate() {
         match step {
             Step::Key(name) => key.push_str(name),
@@ -105,7 +165,6 @@ fn below_delta(
         }
         key.push('/');
     }
-    true
 }
 
 /// The key under which what belongs to the same text is followed, such as its logprobs.
@@ -141,16 +200,27 @@ fn block(doc: &Doc<'_>, key: &mut String) {
     key.push('/');
 }
 
-/// `r<output>/<item>/<type>/<part>/`
-fn output(doc: &Doc<'_>, kind: &str, key: &mut String) {
-    key.push('r');
-    append(key, number(doc, 0, "output_index").unwrap_or(0));
+/// `o<index>/`: llama.cpp numbers the prompts that it answers at once, and says `stop` in every
+/// event. Elsewhere an `index` may be that of the token.
+fn plain(doc: &Doc<'_>, key: &mut String) {
+    let numbered = flag(doc, "stop").is_some();
+    let index = number(doc, 0, "index").filter(|_| numbered);
+    key.push('o');
+    append(key, index.unwrap_or(0));
     key.push('/');
-    key.push_str(
-        doc.member(0, "item_id")
-            .and_then(|node| doc.str(node))
-            .unwrap_or_default(),
-    );
+}
+
+/// `r<output>/<call>/<type>/<part>/`; the call only where nothing else tells two calls apart, whose
+/// arguments no client joins.
+fn output(doc: &Doc<'_>, kind: &str, key: &mut String) {
+    let output_index = number(doc, 0, "output_index");
+    key.push('r');
+    append(key, output_index.unwrap_or(0));
+    key.push('/');
+    if output_index.is_none() && kind.contains("_call_") {
+        let call = doc.member(0, "item_id").and_then(|node| doc.str(node));
+        key.push_str(call.unwrap_or_default());
+    }
     key.push('/');
     key.push_str(kind);
     key.push('/');
@@ -167,9 +237,12 @@ fn append(key: &mut String, number: u64) {
     write!(key, "{number}").expect("a String takes everything that is written to it");
 }
 
-fn says_done(doc: &Doc<'_>) -> bool {
-    doc.member(0, "done")
-        .is_some_and(|node| matches!(doc.kind(node), Kind::Bool(_)))
+/// A member of the event that is true or false.
+fn flag(doc: &Doc<'_>, key: &str) -> Option<bool> {
+    match doc.member(0, key).map(|node| doc.kind(node)) {
+        Some(Kind::Bool(value)) => Some(value),
+        _ => None,
+    }
 }
 
 /// The event's `type`, if it has one.
@@ -201,8 +274,15 @@ impl Ends {
                 }
             }
         }
-        let done = doc.member(0, "done").map(|node| doc.kind(node));
-        ends.all |= done == Some(Kind::Bool(true));
+        ends.all |= flag(doc, "done") == Some(true);
+        // TGI repeats the whole text beside the last token.
+        let whole = doc.member(0, "generated_text").map(|node| doc.kind(node));
+        let last_token = whole == Some(Kind::String) && doc.member(0, "token").is_some();
+        if flag(doc, "stop") == Some(true) || last_token {
+            let mut prefix = String::new();
+            plain(doc, &mut prefix);
+            ends.prefixes.push(prefix);
+        }
         ends
     }
 

@@ -1,5 +1,5 @@
-//! The walker against serde_json: the same documents are accepted, the same strings and long numbers
-//! are found, and each is found where it stands.
+//! The walker against serde_json: the same documents are accepted, the same strings and long
+//! numbers are found, and each is found where it stands.
 
 use proptest::prelude::*;
 use serde_json::Value;
