@@ -16,6 +16,9 @@
 //!
 //! What this does not see: a value cut in two over two strings of a body, or over two events in a
 //! field that is no known text; see `shape` for those that are.
+//! The first piece of a tool's name is sent before it is known whether another follows, so of a
+//! match that is cut over a name's pieces the first piece is seen, and nothing more. A number is
+//! read by its first eight digits or more: one written with an exponent or below one is not.
 //!
 //! An upstream that breaks off is the gateway's to report: it then drops the filter without calling
 //! `finish`, and what was held back is never released.
