@@ -3,9 +3,8 @@
 //! Every string, every key and every number of eight digits or more is a text of its own,
 //! duplicates included. What this does not see: a value cut in two over two strings, a number that
 //! has fewer digits than that before its point or exponent, and what is inside an encoding: base64,
-//! such as an image's `data:` URL, is scanned as the base64 that it is. Token ids are an encoding of
-//! the prompt itself, so they are refused where a guard looks; see
-//! `prompt`.
+//! such as an image's `data:` URL, is scanned as the base64 that it is. Token ids are an encoding
+//! of the prompt itself, so they are refused where a guard looks; see `prompt`.
 
 mod decode;
 mod error;
