@@ -5,7 +5,17 @@
 //! Only whole strings that are such a word are passed over, so nothing can hide in one; a key that
 //! no API defines, or the same word inside a text, is inspected like everything else.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::{Place, Role, Step, Text};
+
+/// A word list to be asked about every key and many values of every message: by hash, since half
+/// of a small answer's strings are the protocol's own.
+type Words = LazyLock<HashSet<&'static str, foldhash::fast::RandomState>>;
+
+static KEY_WORDS: Words = LazyLock::new(|| KEYS.into_iter().collect());
+static VALUE_WORDS: Words = LazyLock::new(|| VALUES.into_iter().collect());
 
 /// Keys of the OpenAI, Anthropic, vLLM and NDJSON chat APIs; sorted.
 #[rustfmt::skip] // a word list reads better filled than one word a line
@@ -96,12 +106,12 @@ const CLOCKED: [&str; 3] = ["data", "permission", "response"];
 /// Whether this text is the protocol speaking, and not a person, a program or a model.
 pub(crate) fn is_protocol(place: &Place<'_, '_>, text: &Text<'_>) -> bool {
     match text.role {
-        Role::Key => contains(&KEYS, text.value),
+        Role::Key => KEY_WORDS.contains(text.value),
         Role::Number => is_clock(place, text.value),
         Role::String => {
             let key = place.path.last();
             matches!(key, Some(Step::Key(key)) if contains(&ENUMERATED, key))
-                && contains(&VALUES, text.value)
+                && VALUE_WORDS.contains(text.value)
         }
     }
 }
