@@ -200,7 +200,7 @@ fn start(config: Config) -> Result<(), String> {
             listen: None,
             upstream: config.upstream.address.to_string(),
             recording: config.recorder.enabled,
-            on_loss: config.recorder.on_loss,
+            on_recorder_loss: config.recorder.on_recorder_loss,
         },
         node: node.clone(),
         counters: counters.clone(),
@@ -291,11 +291,11 @@ fn taps(
     for core in 0..count {
         let (producer, fds) = ring::create(config.recorder.ring_bytes.0)
             .map_err(|error| format!("a ring cannot be made: {error}"))?;
-        let on_loss = config.recorder.on_loss;
+        let on_recorder_loss = config.recorder.on_recorder_loss;
         taps.push(Tap::new(
             producer,
             alive.clone(),
-            on_loss,
+            on_recorder_loss,
             counters.core(core),
         ));
         rings.push(fds);

@@ -150,7 +150,7 @@ pub struct RecorderSection {
     pub ring_bytes: Size,
     /// What happens to calls while no recorder is connected.
     #[serde(default)]
-    pub on_loss: OnLoss,
+    pub on_recorder_loss: OnLoss,
 }
 
 /// What to do with a call that cannot be recorded.

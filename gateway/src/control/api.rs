@@ -34,7 +34,7 @@ pub struct Facts {
     /// Whether calls are recorded.
     pub recording: bool,
     /// What happens to calls without a recorder.
-    pub on_loss: OnLoss,
+    pub on_recorder_loss: OnLoss,
 }
 
 /// Everything that the API tells.
@@ -65,7 +65,8 @@ pub(super) async fn serve(socket: PathBuf, status: Status) -> std::io::Result<()
 
 async fn healthz(State(status): State<Arc<Status>>) -> (StatusCode, Json<Value>) {
     let recorder = status.recorder_alive.load(Ordering::Relaxed);
-    let refuses = status.facts.recording && !recorder && status.facts.on_loss == OnLoss::Refuse;
+    let refuses =
+        status.facts.recording && !recorder && status.facts.on_recorder_loss == OnLoss::Refuse;
     if refuses {
         let body = json!({"status": "unavailable", "reason": "no recorder is connected"});
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body));

@@ -57,7 +57,9 @@ impl RingOffer {
                     return tracing::info!("recorder connected at {}", self.socket.display());
                 }
                 Err(error) if error.is_final() || tokio::time::Instant::now() >= deadline => {
-                    return tracing::warn!("no recorder: {error}; calls fare as `on_loss` says");
+                    return tracing::warn!(
+                        "no recorder: {error}; calls fare as `on_recorder_loss` says"
+                    );
                 }
                 Err(_) => tokio::time::sleep(RETRY_MIN).await,
             }

@@ -28,7 +28,7 @@ const BACKLOG_FRAMES_MAX: usize = 1024;
 pub struct Tap {
     inner: RefCell<Inner>,
     recorder_alive: Arc<AtomicBool>,
-    on_loss: OnLoss,
+    on_recorder_loss: OnLoss,
     counters: Arc<CoreCounters>,
     enabled: bool,
 }
@@ -56,7 +56,7 @@ impl Tap {
     pub fn new(
         producer: Producer,
         recorder_alive: Arc<AtomicBool>,
-        on_loss: OnLoss,
+        on_recorder_loss: OnLoss,
         counters: Arc<CoreCounters>,
     ) -> Self {
         let inner = Inner {
@@ -67,7 +67,7 @@ impl Tap {
         Self {
             inner: RefCell::new(inner),
             recorder_alive,
-            on_loss,
+            on_recorder_loss,
             counters,
             enabled: true,
         }
@@ -83,7 +83,7 @@ impl Tap {
         Self {
             inner: RefCell::new(inner),
             recorder_alive: Arc::default(),
-            on_loss: OnLoss::Serve,
+            on_recorder_loss: OnLoss::Serve,
             counters,
             enabled: false,
         }
@@ -94,12 +94,12 @@ impl Tap {
         self.enabled
     }
 
-    /// May a new exchange begin? With `on_loss = "refuse"` only while a recorder is connected.
+    /// May a new exchange begin? With `on_recorder_loss = "refuse"` only while a recorder is connected.
     pub fn admits(&self) -> bool {
         if !self.enabled || self.recorder_alive.load(Ordering::Relaxed) {
             return true;
         }
-        if self.on_loss == OnLoss::Serve {
+        if self.on_recorder_loss == OnLoss::Serve {
             self.counters.unrecorded.bump();
             return true;
         }
@@ -137,7 +137,7 @@ impl Tap {
 
     /// Whether calls go on when their frames are lost.
     pub fn tolerates_loss(&self) -> bool {
-        self.on_loss == OnLoss::Serve
+        self.on_recorder_loss == OnLoss::Serve
     }
 
     /// True when every frame so far is in the ring (or counted as lost).
@@ -147,10 +147,10 @@ impl Tap {
         inner.backlog.is_empty()
     }
 
-    /// The wait for room is over. With `on_loss = "serve"` what waits is given up and counted, and
+    /// The wait for room is over. With `on_recorder_loss = "serve"` what waits is given up and counted, and
     /// true says that the exchange may go on; with `"refuse"` it must end.
     pub fn give_up(&self) -> bool {
-        if self.on_loss == OnLoss::Refuse {
+        if self.on_recorder_loss == OnLoss::Refuse {
             return false;
         }
         let mut inner = self.inner.borrow_mut();

@@ -1,4 +1,4 @@
-//! Either side dies: calls fare as `on_loss` says, nothing that a client saw is missing from the
+//! Either side dies: calls fare as `on_recorder_loss` says, nothing that a client saw is missing from the
 //! record, and nothing is in it twice.
 
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ fn without_a_recorder_calls_are_refused_until_it_is_back() {
 fn a_gateway_that_starts_before_its_recorder_waits_for_it() {
     let mut stack = Stack::with(|setup| {
         setup.record = false;
-        setup.recorder = "on_loss = \"refuse\"\n".to_owned();
+        setup.recorder = "on_recorder_loss = \"refuse\"\n".to_owned();
     });
     let refused = stack.chat("too early");
     assert_eq!(

@@ -57,7 +57,7 @@ impl Caller {
     }
 
     /// Goes on until the recorder says that it cannot write, and then until the ring is full: the
-    /// sign for a gateway to act as `on_loss` says.
+    /// sign for a gateway to act as `on_recorder_loss` says.
     fn push_into_the_outage(&mut self, host: &Host) {
         eventually("the recorder complains", || {
             (0..64).all(|_| self.push());
