@@ -479,11 +479,10 @@ impl Answering {
             .hold
             .as_ref()
             .is_some_and(|hold| hold.released != released);
-        if moved || !self.holds() {
-            if let Some(hold) = self.hold.take() {
-                let held = u64::try_from(hold.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                self.call.record.held(held);
-            }
+        let over = moved || !self.holds();
+        if let Some(hold) = self.hold.take_if(|_| over) {
+            let held = u64::try_from(hold.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.call.record.held(held);
         }
         if self.holds() {
             self.hold.get_or_insert_with(|| Hold {
