@@ -169,7 +169,7 @@ fn a_recorder_may_die_at_any_moment_under_load() {
 #[test]
 fn where_calls_are_served_without_a_recorder_the_gap_is_told_on_its_return() {
     let mut stack = Stack::with(|setup| {
-        setup.recorder = "ring_bytes = \"512KiB\"\non_loss = \"serve\"\n".to_owned();
+        setup.recorder = "ring_bytes = \"512KiB\"\non_recorder_loss = \"serve\"\n".to_owned();
         setup.limits = "ring_wait = \"20ms\"".to_owned();
     });
     stack.kill_recorder();
