@@ -88,7 +88,8 @@ fn describe(guard: &GuardSummary) -> String {
         action,
         rules,
     } = guard;
-    format!("guard \"{name}\": {direction}, {action}, {rules} rules")
+    let s = if *rules == 1 { "" } else { "s" };
+    format!("guard \"{name}\": {direction}, {action}, {rules} rule{s}")
 }
 
 // === impl Report ===
@@ -106,7 +107,8 @@ impl Report {
             println!("  {}", describe(guard));
         }
         for (pack, rules) in &summary.packs {
-            println!("  pack {pack}: {rules} rules");
+            let s = if *rules == 1 { "" } else { "s" };
+            println!("  pack {pack}: {rules} rule{s}");
         }
         match &self.driver {
             Ok(driver) => println!("I/O driver: {driver}"),
