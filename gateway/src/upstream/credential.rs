@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::config::ConfigError;
 
-/// Longest credential: past it the file is surely not a credential.
-const BYTES_MAX: usize = 4 * 1024;
+/// Longest credential: as long as one that answers can still be searched for.
+const BYTES_MAX: usize = 1536;
 /// Shorter ones are kept out of answers only as far as nobody sends them there: masking "key" in
 /// every answer would help nobody.
 const WITHHELD_BYTES_MIN: usize = 8;
@@ -27,7 +27,7 @@ impl Credential {
         if secret.is_empty() || secret.len() > BYTES_MAX {
             return Err(ConfigError::plain(
                 path,
-                "must hold one credential, up to 4 KiB",
+                "must hold one credential, up to 1536 bytes",
             ));
         }
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -70,7 +70,8 @@ mod tests {
         let credential = Credential::load(&path).unwrap();
         assert_eq!(credential.header_value(), "Bearer s3cret");
         assert_eq!(format!("{credential:?}"), "Credential(…)");
-        for bad in ["", "two words", "line\r\nbreak"] {
+        let long = "x".repeat(BYTES_MAX + 1);
+        for bad in ["", "two words", "line\r\nbreak", &long] {
             std::fs::write(&path, bad).unwrap();
             assert!(Credential::load(&path).is_err(), "{bad:?}");
         }

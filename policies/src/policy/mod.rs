@@ -35,7 +35,7 @@ pub struct PolicySources<'a> {
     /// Secret from which the pseudonyms in replacements are derived.
     pub pseudonym_key: [u8; 32],
     /// Texts that no caller may see in any answer, whatever the policy says: the credentials that
-    /// the gateway presents. Each of 8 to 4096 visible ASCII characters.
+    /// the gateway presents. Each of 8 to 1536 visible ASCII characters.
     pub withheld: &'a [String],
 }
 
