@@ -5,20 +5,15 @@
 //! defined in [`crate::scan`].
 
 mod channel;
+mod key;
 
 pub use channel::Channel;
+pub use key::MaskKey;
 
 use crate::scan::cursor::Sink;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
 use crate::scan::{Match, RuleIndex, RuleMask, Scanner};
-
-/// Hexadecimal digits of a pseudonym.
-const PSEUDONYM_DIGITS: usize = 8;
-
-/// The key of pseudonyms: who has it can test guesses, nobody else can.
-#[derive(Clone)]
-pub struct MaskKey([u8; 32]);
 
 /// Which rules replace and which only report.
 ///
@@ -103,32 +98,5 @@ impl Sink for Writer<'_> {
 
     fn watched(&mut self, found: Match) {
         (self.on_match)(found);
-    }
-}
-
-// === impl MaskKey ===
-
-impl MaskKey {
-    /// Takes a key; 32 random bytes, kept secret and kept the same for pseudonyms to stay equal.
-    pub fn new(key: [u8; 32]) -> MaskKey {
-        MaskKey(key)
-    }
-
-    /// The pseudonym of a value under a rule.
-    pub(crate) fn pseudonym(&self, rule: &str, value: &str) -> String {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher
-            .update(rule.as_bytes())
-            .update(&[0])
-            .update(value.as_bytes());
-        let mut digits = hasher.finalize().to_hex().to_string();
-        digits.truncate(PSEUDONYM_DIGITS);
-        digits
-    }
-}
-
-impl std::fmt::Debug for MaskKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MaskKey(..)")
     }
 }

@@ -145,6 +145,8 @@ fn build_rule(raw: &RawRule, faults: &mut Vec<Fault>) -> Option<Rule> {
     });
     let matches = take.one(check_examples(&raw.matches));
     let misses = take.one(check_examples(&raw.misses));
+    let validator = checks.as_ref().and_then(|checks| checks.validator);
+    let template = template.map(|template| template.never(validator));
     Some(Rule {
         id: id?,
         description: description?,
