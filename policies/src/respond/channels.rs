@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use super::error::FilterError;
+use super::stencil::Shape;
 use super::synth::Template;
 use crate::mask::Channel;
 
@@ -23,8 +25,10 @@ pub(super) struct Slot {
     /// Where it is, for people.
     pub(super) location: String,
     pub(super) channel: Channel,
-    /// How to send held text when no event of its own comes any more; there while text is held.
-    pub(super) template: Option<Template>,
+    /// There while text is held.
+    pub(super) template: Kept,
+    /// The event of [`Kept::Like`]; a buffer that is reused from event to event.
+    pub(super) like: Vec<u8>,
     /// A name that was sent before it was known to be whole, as it came; empty for other texts.
     pub(super) name: String,
     /// What the client has of that and the channel has not given out yet.
@@ -34,6 +38,16 @@ pub(super) struct Slot {
     pub(super) shadow: bool,
 }
 
+/// How to send held text when no event of its own comes any more.
+#[derive(Debug, Default)]
+pub(super) enum Kept {
+    #[default]
+    Nothing,
+    Made(Template),
+    /// To be made, when it is asked for, from the event in [`Slot::like`] and this piece of it.
+    Like(Arc<Shape>, usize),
+}
+
 /// All open texts. Few in practice, so they are searched in order.
 #[derive(Default)]
 pub(super) struct Channels {
@@ -41,6 +55,8 @@ pub(super) struct Channels {
     /// Keys of texts that ended, hashed.
     ended: HashSet<u64>,
     hasher: RandomState,
+    /// Another number whenever a text opens or ends.
+    generation: u64,
 }
 
 // === impl Slot ===
@@ -96,11 +112,13 @@ impl Channels {
                 limit: KEY_BYTES_MAX,
             });
         }
+        self.generation += 1;
         self.slots.push(Slot {
             key: key.to_owned(),
             location: location(),
             channel: Channel::new(),
-            template: None,
+            template: Kept::Nothing,
+            like: Vec::new(),
             name: String::new(),
             ahead: String::new(),
             shadow,
@@ -116,6 +134,11 @@ impl Channels {
     pub(super) fn waits(&self, index: usize) -> bool {
         let channel = &self.slots[index].channel;
         channel.watermark() < channel.received_bytes()
+    }
+
+    /// The same for as long as the same texts are open: their indices and what ended stay.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(super) fn count(&self) -> usize {
@@ -134,6 +157,7 @@ impl Channels {
 
     /// Closes the texts that ended. Their tails were sent as they were, so nothing may follow.
     pub(super) fn close(&mut self, ended: impl Fn(&str) -> bool) -> Result<(), FilterError> {
+        self.generation += 1;
         for slot in &self.slots {
             if ended(&slot.key) {
                 self.ended.insert(self.hasher.hash_one(slot.key.as_str()));

@@ -1,6 +1,6 @@
 //! What need not be scanned again: an event repeats its envelope a thousand times a stream.
 
-use super::event::Judge;
+use super::judge::Judge;
 
 /// Short strings that were found to match nothing: identifiers, the model's name, every key. One
 /// string a slot; a collision costs a scan and nothing else.
@@ -45,9 +45,7 @@ impl Clean {
             return None;
         }
         let found = judge.findings.count();
-        let masked = judge
-            .engine
-            .mask(judge.sieve, text, judge.findings, location);
+        let masked = judge.mask(text, location);
         let clean = masked.is_none() && judge.findings.count() == found;
         if clean && text.len() <= CLEAN_BYTES_MAX {
             text.clone_into(slot);

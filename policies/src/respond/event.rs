@@ -4,56 +4,43 @@
 //! key is masked as a text of its own. What the event ends is flushed into the event itself where
 //! it has a piece of that text, and into an event of its own before it where it has not.
 
-use super::channels::Channels;
+use super::channels::{Channels, Kept, Slot};
 use super::clean::Clean;
 use super::error::FilterError;
+use super::judge::Judge;
 use super::logprobs::Side;
 use super::shape::{self, Ends, Part};
+use super::stencil::Stencils;
 use super::synth::{Envelope, Template};
-use crate::policy::engine::{Engine, Sieve};
 use crate::text::{Doc, Edits, Place, Role, Text, is_protocol, render};
 use crate::verdict::Findings;
 
 /// The state of a stream's texts, and buffers reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct EventMasker {
-    channels: Channels,
-    clean: Clean,
+    pub(super) channels: Channels,
+    pub(super) clean: Clean,
+    pub(super) stencils: Stencils,
+    pub(super) text: String,
     edits: Edits,
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     sides: Vec<(Side, String)>,
     key: String,
-    text: String,
+    /// The event was only its envelope and pieces, each of which is one whatever it says; nothing
+    /// was found in it and nothing else of it changed.
+    pub(super) is_plain: bool,
 }
 
 /// A string of the event that is a piece of a longer text.
 #[derive(Debug)]
-struct Piece {
-    slot: usize,
-    node: usize,
+pub(super) struct Piece {
+    pub(super) slot: usize,
+    pub(super) node: usize,
     /// Something was held back before this piece came.
     waited: bool,
-    /// The containers from the root to the piece, kept only if something is held after it.
-    spine: Vec<usize>,
-}
-
-/// The rules of the caller, and where matches are reported.
-pub(super) struct Judge<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) sieve: &'a Sieve,
-    pub(super) findings: &'a mut Findings,
-}
-
-// === impl Judge ===
-
-impl Judge<'_> {
-    /// An error once anything was found that blocks.
-    pub(super) fn verdict(&self) -> Result<(), FilterError> {
-        match self.findings.block() {
-            Some(block) => Err(FilterError::Blocked(block.clone())),
-            None => Ok(()),
-        }
-    }
+    /// The containers from the root to the piece.
+    pub(super) spine: Vec<usize>,
+    pub(super) location: String,
 }
 
 // === impl EventMasker ===
@@ -79,6 +66,8 @@ impl EventMasker {
         self.edits.clear();
         self.pieces.clear();
         self.sides.clear();
+        self.is_plain = true;
+        let found = judge.findings.count();
         let kind = shape::kind(doc);
         let mut failed = None;
         doc.walk(&mut |place, text| {
@@ -90,6 +79,7 @@ impl EventMasker {
             return Err(error);
         }
         let ends = Ends::of(doc, kind);
+        self.is_plain &= ends.nothing() && self.sides.is_empty() && judge.findings.count() == found;
         self.flush_ended(doc, &ends, judge, before)?;
         self.drop_sides(doc, judge)?;
         self.keep_templates(doc, envelope, &ends)?;
@@ -135,20 +125,14 @@ impl EventMasker {
             if slot.channel.held_bytes() == 0 || slot.is_name_alone() {
                 continue;
             }
-            let location = slot.location.clone();
             self.text.clear();
-            let Judge {
-                engine,
-                sieve,
-                findings,
-            } = judge;
-            let text = &mut self.text;
-            engine.expire(sieve, &mut slot.channel, text, findings, &|| {
-                location.clone()
-            });
-            slot.settle(text);
+            let Slot {
+                channel, location, ..
+            } = slot;
+            judge.expire(channel, &mut self.text, &|| location.clone());
+            slot.settle(&mut self.text);
             if !slot.shadow && !self.text.is_empty() {
-                send(slot.template.as_ref(), &self.text, out)?;
+                slot.template()?.write(&self.text, out);
             }
         }
         judge.verdict()
@@ -172,7 +156,7 @@ impl EventMasker {
         } else if text.role == Role::String {
             match shape::part(doc, place, text.value, kind, &mut self.key) {
                 Part::Piece => return self.piece(doc, place, text, judge),
-                Part::Name if !self.name(place, text, judge)? => {
+                Part::Name if !self.is_name(place, text, judge)? => {
                     return self.piece(doc, place, text, judge);
                 }
                 Part::Identifier if self.channels.knows(&self.key) => {
@@ -197,18 +181,20 @@ impl EventMasker {
     ) {
         let location = || render(place.path, text.is_key());
         if let Some(masked) = self.clean.mask(text.value, judge, &location) {
+            self.is_plain = false;
             self.edits.text(text.node, doc.span(text.node), masked);
         }
     }
 
     /// Whether this is all of a name so far, to be masked as a whole and sent at once; its channel
     /// follows, for the case that another piece comes.
-    fn name(
+    fn is_name(
         &mut self,
         place: &Place<'_, '_>,
         text: Text<'_>,
         judge: &mut Judge<'_>,
     ) -> Result<bool, FilterError> {
+        self.is_plain = false;
         if text.value.is_empty() {
             return Ok(true);
         }
@@ -227,14 +213,13 @@ impl EventMasker {
         // What is found here is reported by masking the whole.
         let mut unheard = Findings::default();
         let nowhere = String::new;
-        let Judge { engine, sieve, .. } = judge;
-        let sent = engine.mask(sieve, text.value, &mut unheard, &nowhere);
+        let mut judge = judge.reporting(&mut unheard);
+        let sent = judge.mask(text.value, &nowhere);
         slot.ahead = sent.unwrap_or_else(|| text.value.to_owned());
         text.value.clone_into(&mut slot.name);
         self.text.clear();
-        let (channel, given) = (&mut slot.channel, &mut self.text);
-        engine.push(sieve, channel, text.value, given, &mut unheard, &nowhere);
-        slot.settle(given);
+        judge.push(&mut slot.channel, text.value, &mut self.text, &nowhere);
+        slot.settle(&mut self.text);
         Ok(true)
     }
 
@@ -257,37 +242,21 @@ impl EventMasker {
             .open(&self.key, false, || render(place.path, false))?;
         let waited = self.channels.waits(index);
         self.text.clear();
-        let Judge {
-            engine,
-            sieve,
-            findings,
-        } = judge;
         let slot = self.channels.slot(index);
         let location = || render(place.path, false);
-        engine.push(
-            sieve,
-            &mut slot.channel,
-            text.value,
-            &mut self.text,
-            findings,
-            &location,
-        );
+        judge.push(&mut slot.channel, text.value, &mut self.text, &location);
         slot.settle(&mut self.text);
         if self.text != text.value {
             self.edits
                 .text(text.node, doc.span(text.node), self.text.clone());
         }
-        let waits = self.channels.waits(index);
-        let spine = if waits {
-            place.containers.to_vec()
-        } else {
-            Vec::new()
-        };
+        self.is_plain &= shape::is_always_piece(place.path);
         self.pieces.push(Piece {
             slot: index,
             node: text.node,
             waited,
-            spine,
+            spine: place.containers.to_vec(),
+            location: location(),
         });
         Ok(())
     }
@@ -342,10 +311,10 @@ impl EventMasker {
     ) -> Result<(), FilterError> {
         self.finish_into_text(index, judge);
         let slot = self.channels.slot(index);
-        if slot.shadow || self.text.is_empty() {
-            return Ok(());
+        if !slot.shadow && !self.text.is_empty() {
+            slot.template()?.write(&self.text, out);
         }
-        send(slot.template.as_ref(), &self.text, out)
+        Ok(())
     }
 
     fn finish_into_text(&mut self, index: usize, judge: &mut Judge<'_>) {
@@ -354,21 +323,20 @@ impl EventMasker {
         // What a shadow finds was found in the text that it follows.
         let mut unheard = Findings::default();
         // What a name alone holds was judged when it came.
-        let findings = if slot.shadow || slot.is_name_alone() {
-            &mut unheard
+        let is_heard = !slot.shadow && !slot.is_name_alone();
+        let Slot {
+            channel, location, ..
+        } = slot;
+        let (text, location) = (&mut self.text, || location.clone());
+        if is_heard {
+            judge.finish(channel, text, &location);
         } else {
-            &mut *judge.findings
-        };
-        let (location, text) = (&slot.location, &mut self.text);
-        judge
-            .engine
-            .finish(judge.sieve, &mut slot.channel, text, findings, &|| {
-                location.clone()
-            });
-        slot.settle(text);
-        if let Some(block) = unheard.block() {
-            judge.findings.add(block.action, || block.clone());
+            judge
+                .reporting(&mut unheard)
+                .finish(channel, text, &location);
         }
+        slot.settle(&mut self.text);
+        judge.hear_of(&unheard);
     }
 
     /// Drops the token-by-token copies of whatever did not pass untouched.
@@ -390,13 +358,10 @@ impl EventMasker {
                 let mut shadow = Findings::default();
                 let channel = &mut self.channels.slot(index).channel;
                 let location = || "logprobs".to_owned();
-                let text = &mut self.text;
                 judge
-                    .engine
-                    .push(judge.sieve, channel, &joined, text, &mut shadow, &location);
-                if let Some(block) = shadow.block() {
-                    judge.findings.add(block.action, || block.clone());
-                }
+                    .reporting(&mut shadow)
+                    .push(channel, &joined, &mut self.text, &location);
+                judge.hear_of(&shadow);
                 touched |= self.text != joined || self.channels.waits(index);
             }
             if touched {
@@ -414,27 +379,20 @@ impl EventMasker {
         ends: &Ends,
     ) -> Result<(), FilterError> {
         for piece in &self.pieces {
-            self.channels.slot(piece.slot).template = None;
+            self.channels.slot(piece.slot).template = Kept::Nothing;
         }
         let nodes: Vec<usize> = self.pieces.iter().map(|piece| piece.node).collect();
         // The last piece of a text is the one to be like.
         for piece in self.pieces.iter().rev() {
             let waits = self.channels.waits(piece.slot);
             let slot = self.channels.slot(piece.slot);
-            let wanted = waits && slot.template.is_none() && !slot.shadow;
-            if wanted && !piece.spine.is_empty() && !ends.ends(&slot.key) {
+            let wanted = waits && matches!(slot.template, Kept::Nothing) && !slot.shadow;
+            if wanted && !ends.ends(&slot.key) {
                 let (spine, edits) = (&piece.spine, &self.edits);
                 let template = Template::new(doc, envelope, spine, piece.node, &nodes, edits)?;
-                slot.template = Some(template);
+                slot.template = Kept::Made(template);
             }
         }
         Ok(())
     }
-}
-
-fn send(template: Option<&Template>, text: &str, out: &mut Vec<u8>) -> Result<(), FilterError> {
-    // A text waits only after a piece of it came, and that piece left a template.
-    let template = template.ok_or(FilterError::Malformed("held text lost its event"))?;
-    template.write(text, out);
-    Ok(())
 }

@@ -23,17 +23,22 @@
 //! An upstream that breaks off is the gateway's to report: it then drops the filter without calling
 //! `finish`, and what was held back is never released.
 
+mod alike;
 mod channels;
 mod clean;
 mod error;
 mod error_body;
 mod event;
+mod judge;
 mod logprobs;
 mod media;
 mod shape;
 mod sse;
+mod stencil;
 mod stream;
 mod synth;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 pub use channels::CHANNELS_MAX;

@@ -92,6 +92,14 @@ fn said_below_delta(path: &[Step<'_>], value: &str) -> Part {
     }
 }
 
+/// Whether a piece at `path` is one whatever it says: not so where a short text identifies.
+pub(super) fn is_always_piece(path: &[Step<'_>]) -> bool {
+    match path.last() {
+        Some(Step::Key(field)) => *field != NAME && !IDENTIFIERS.contains(field),
+        _ => true,
+    }
+}
+
 /// Whether a string that is not below a choice's delta is a piece; its key is then in `key`.
 fn is_piece(doc: &Doc<'_>, place: &Place<'_, '_>, kind: Option<&str>, key: &mut String) -> bool {
     match place.path {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::error::FilterError;
-use super::event::{EventMasker, Judge};
+use super::event::EventMasker;
+use super::judge::Judge;
 use super::sse::{Framing, Line, Splitter, field_value, lines};
 use super::synth::Envelope;
 use crate::policy::Scope;
@@ -59,6 +60,12 @@ impl Stream {
             splitter: Splitter::new(framing),
             unit,
         }
+    }
+
+    /// The stencils, which a test switches off.
+    #[cfg(test)]
+    pub(super) fn stencils(&mut self) -> &mut super::stencil::Stencils {
+        &mut self.unit.masker.stencils
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -141,6 +148,9 @@ impl Stream {
             findings,
         };
         let raw = self.splitter.bytes(range);
+        if self.unit.masker.mask_alike(raw, &mut judge, out)? {
+            return Ok(());
+        }
         match self.splitter.framing() {
             Framing::Events => self.unit.event(raw, &mut judge, out),
             Framing::Lines => self.unit.line(raw, &mut judge, out),
@@ -170,6 +180,7 @@ impl Unit {
             } else {
                 out.extend_from_slice(raw);
             }
+            masker.learn(raw, 0, doc, Framing::Lines);
             Ok(())
         })?
     }
@@ -227,11 +238,18 @@ impl Unit {
             _ => {
                 let envelope = Envelope::of_event(raw, &self.lines);
                 let masker = &mut self.masker;
+                let alone = match data.as_slice() {
+                    [(_, one)] if masked_lines.is_empty() => Some(one.start),
+                    _ => None,
+                };
                 self.parser.with(payload, |doc| {
                     if masker.mask(doc, &envelope, judge, out)? {
                         let mut json = Vec::with_capacity(payload.len());
                         masker.write_edited(payload, &mut json);
                         edited = Some(json);
+                    }
+                    if let Some(start) = alone {
+                        masker.learn(raw, start, doc, Framing::Events);
                     }
                     Ok::<(), FilterError>(())
                 })??;

@@ -52,7 +52,7 @@ pub(crate) enum Role {
 
 /// Digits from which a number is a text of its own: a card, an account, a telephone number. What
 /// is shorter says nothing by itself, and arrays of token ids and of fractions stay cheap.
-const NUMBER_DIGITS_MIN: usize = 8;
+pub(crate) const NUMBER_DIGITS_MIN: usize = 8;
 
 /// Where the walk is: the steps from the root, and the containers that they lead through.
 /// `containers[0]` is the root; the last one holds the string, or has it as a key.
@@ -225,6 +225,27 @@ impl<'d> Doc<'d> {
         let rest = &self.raw[digits..];
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         std::str::from_utf8(&self.raw[start..digits + count]).ok()
+    }
+
+    /// Visits every number: how deep what has it lies, the key (none in an array), its node.
+    pub(crate) fn numbers(&self, visit: &mut dyn FnMut(usize, &'d str, usize)) {
+        self.numbers_of(0, 1, visit);
+    }
+
+    /// Recursion is bounded by [`DEPTH_MAX`], which the parser enforced.
+    fn numbers_of(&self, node: usize, depth: usize, visit: &mut dyn FnMut(usize, &'d str, usize)) {
+        for element in self.elements(node) {
+            match self.kind(element) {
+                Kind::Number => visit(depth, "", element),
+                _ => self.numbers_of(element, depth + 1, visit),
+            }
+        }
+        for member in self.members(node) {
+            match self.kind(member.value) {
+                Kind::Number => visit(depth, member.key, member.value),
+                _ => self.numbers_of(member.value, depth + 1, visit),
+            }
+        }
     }
 
     /// Visits every string and every long number in document order, keys and duplicates included.

@@ -21,7 +21,7 @@ use std::fmt;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
 use doc::Spans;
-pub(crate) use doc::{Doc, Kind, Place, Role, Text};
+pub(crate) use doc::{Doc, Kind, NUMBER_DIGITS_MIN, Place, Role, Text};
 pub(crate) use edit::{Edits, write_string};
 pub(crate) use path::{Step, render};
 pub(crate) use protocol::is_protocol;
