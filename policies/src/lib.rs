@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`rule`] | rules and packs: parsed, checked, shipped |
 //! | [`scan`] | rules compiled into one scanner |
+//! | [`prefilter`] | where in a text something may begin: the vectorised first look |
 //! | [`mask`] | replacing matches, in whole texts and in texts that arrive in pieces |
 //! | `policy` | the operator's files, compiled; scopes of callers |
 //! | `profile` | routes of inference servers |
@@ -21,6 +22,7 @@
 //! | `respond` | responses: JSON, event streams, plain text; the gateway's own errors |
 
 pub mod mask;
+pub mod prefilter;
 pub mod rule;
 pub mod scan;
 

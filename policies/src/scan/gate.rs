@@ -8,7 +8,7 @@
 //!
 //! Answers err on one side: what is not in the set is impossible.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use super::automaton::{Automaton, DEAD};
 
@@ -41,6 +41,16 @@ pub(super) struct Told<'a> {
     /// What it still reads when it has read so many bytes counts as a match.
     pub(super) len_max: usize,
 }
+
+/// An automaton with one byte for each way in which it and the classes tell bytes apart.
+pub(super) struct Reader<'a> {
+    pub(super) automaton: &'a Automaton,
+    pub(super) len_max: usize,
+    pub(super) bytes: Vec<(u8, u8)>,
+}
+
+/// By second class, the third ones.
+type Row = Box<[ClassSet; CLASSES]>;
 
 /// A set of triples of classes.
 #[derive(Clone, Debug)]
@@ -93,44 +103,35 @@ impl TripleSet {
         }
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
     /// The triples with which a text may begin that the automaton reads; where the text has fewer
     /// than three bytes, [`NOTHING`] stands for the others and means what `missing` says.
     pub(super) fn read_by(told: &Told<'_>, missing: Missing) -> TripleSet {
         let mut set = TripleSet::empty();
+        let reader = Reader::new(told);
+        let may_stop = |ended| ended || missing == Missing::Unknown;
+        let mut rows = HashMap::new();
         for start in told.automaton.distinct_starts() {
-            set.add(told, start, missing);
+            if may_stop(told.automaton.accepts_at_end(start)) {
+                set.insert(NOTHING, NOTHING, 1);
+            }
+            for (first, state, ended) in reader.steps(start) {
+                if may_stop(ended) {
+                    set.insert(first, NOTHING, 1);
+                }
+                if ended || told.len_max <= 1 {
+                    set.insert_all(first);
+                    continue;
+                }
+                let row: &Row = rows
+                    .entry(state)
+                    .or_insert_with(|| Box::new(reader.row(state, missing)));
+                let from = usize::from(first) << 6;
+                for (word, bits) in set.0[from..from + CLASSES].iter_mut().zip(row.iter()) {
+                    *word |= bits;
+                }
+            }
         }
         set
-    }
-
-    fn add(&mut self, told: &Told<'_>, start: u16, missing: Missing) {
-        let automaton = told.automaton;
-        let may_stop = |ended| ended || missing == Missing::Unknown;
-        if may_stop(automaton.accepts_at_end(start)) {
-            self.insert(NOTHING, NOTHING, 1);
-        }
-        for first in steps(automaton, start) {
-            if may_stop(first.ended) {
-                self.insert(first.class, NOTHING, 1);
-            }
-            if first.ended || told.len_max <= 1 {
-                self.insert_all(first.class);
-                continue;
-            }
-            for second in steps(automaton, first.state) {
-                let bits = match second.ended || told.len_max <= 2 {
-                    true => ClassSet::MAX,
-                    false => steps(automaton, second.state)
-                        .iter()
-                        .fold(may_stop(false).into(), |set, third| set | 1 << third.class),
-                };
-                self.insert(first.class, second.class, bits);
-            }
-        }
     }
 
     fn insert(&mut self, first: u8, second: u8, thirds: ClassSet) {
@@ -142,28 +143,49 @@ impl TripleSet {
     }
 }
 
-/// One step of an automaton over the bytes of a class.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Step {
-    class: u8,
-    state: u16,
-    /// A match ended with this byte or before it: what follows may be anything.
-    ended: bool,
-}
+// === impl Reader ===
 
-/// The steps from a state that lead to a match, each once.
-fn steps(automaton: &Automaton, state: u16) -> BTreeSet<Step> {
-    let mut steps = BTreeSet::new();
-    for byte in 0..=255_u8 {
-        let (next, before) = automaton.step(state, byte);
-        let ended = before || automaton.accepts_at_end(next);
-        if next != DEAD || ended {
-            steps.insert(Step {
-                class: class_of(byte),
-                state: next,
-                ended,
-            });
+impl<'a> Reader<'a> {
+    pub(super) fn new(told: &Told<'a>) -> Reader<'a> {
+        let automaton = told.automaton;
+        let mut bytes: Vec<(u8, u8, u8)> = (0..=255_u8)
+            .map(|byte| (class_of(byte), automaton.class_of(byte), byte))
+            .collect();
+        bytes.sort_unstable();
+        bytes.dedup_by_key(|(class, own, _)| (*class, *own));
+        Reader {
+            automaton,
+            len_max: told.len_max,
+            bytes: bytes
+                .iter()
+                .map(|(class, _, byte)| (*class, *byte))
+                .collect(),
         }
     }
-    steps
+
+    /// The steps from a state that lead to a match: class, next state, and whether a match ended
+    /// with this byte or before it, so that what follows may be anything.
+    fn steps(&self, state: u16) -> impl Iterator<Item = (u8, u16, bool)> {
+        self.bytes.iter().filter_map(move |(class, byte)| {
+            let (next, before) = self.automaton.step(state, *byte);
+            let ended = before || self.automaton.accepts_at_end(next);
+            (next != DEAD || ended).then_some((*class, next, ended))
+        })
+    }
+
+    /// By second class, which thirds may follow when the first has led to this state.
+    fn row(&self, state: u16, missing: Missing) -> [ClassSet; CLASSES] {
+        let none = u64::from(missing == Missing::Unknown);
+        let mut row = [0; CLASSES];
+        row[usize::from(NOTHING)] = none;
+        for (second, next, ended) in self.steps(state) {
+            row[usize::from(second)] |= match ended || self.len_max <= 2 {
+                true => ClassSet::MAX,
+                false => self
+                    .steps(next)
+                    .fold(none, |set, (third, ..)| set | 1 << third),
+            };
+        }
+        row
+    }
 }

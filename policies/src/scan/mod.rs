@@ -39,7 +39,6 @@
 //! until the next piece: that is inherent, it could become one.
 
 pub(crate) mod automaton;
-mod bytes;
 pub(crate) mod candidate;
 mod context;
 pub(crate) mod cursor;
@@ -48,8 +47,10 @@ pub(crate) mod lanes;
 pub(crate) mod starts;
 mod trie;
 pub(crate) mod view;
+mod walk;
 pub(crate) mod watch;
 mod wide;
+mod windows;
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,47 +1,60 @@
-//! Which rules may start where: the neighbouring bytes decide, and in prose that none does.
+//! Which rules may start where: a vectorised look at the neighbouring bytes decides, and almost
+//! everywhere in ordinary text that none does.
 //!
 //! Everything here is read off the compiled automata, and errs on one side: the filter may let a
 //! start through that comes to nothing, it never drops one.
 //!
-//! 1. The byte before and the first byte: may any match start between these two? A table answers
-//!    for 64 places in a row without a branch, and few bits remain: the beginnings of words.
-//! 2. There one of three must hold. The next three bytes are the beginning of some rule
-//!    ([`mod@super::gate`]). Or the last three bytes are the end of what some rule with an `after`
-//!    wants before it. Or a rule that begins like any word may start, because the byte that it
-//!    needs is near ([`mod@super::wide`]).
+//! 1. [`crate::prefilter`] says where one of the rules' windows may stand: the byte before a start
+//!    and the first bytes of a match ([`mod@super::windows`]).
+//! 2. There the byte before and the first byte are looked at together, and then the next three
+//!    bytes must be the beginning of some rule ([`mod@super::gate`]), or the last three bytes the
+//!    end of what some rule with an `after` wants before it.
 //! 3. Where a gate is open, more bytes are read until it is known which rules are left
 //!    ([`mod@super::trie`]); mostly none is. Only the automata of those are started.
+//!
+//! A rule that begins like any word is told by a byte that it needs further on
+//! ([`mod@super::wide`]). [`mod@super::walk`] puts it all in order.
 
 use super::automaton::{Automaton, Before, DEAD};
-use super::bytes::{ByteSet, contains, insert};
 use super::candidate::Compiled;
 use super::gate::{Missing, NOTHING, Told, TripleSet, class_of};
 use super::trie::Trie;
 use super::view::View;
-use super::wide::{Need, Needs, Windows};
+use super::walk::Walk;
+use super::wide::{Need, Needs};
+use super::windows;
+use crate::prefilter::bytes::{ALL, contains, insert};
+use crate::prefilter::{ByteSet, Prefilter, rarity};
 
-/// A rule with more beginnings than this, of the 262144 that there are, is wide.
-const NARROW_TRIPLES_MAX: usize = 8192;
-
-/// Places that step 1 decides at once: the bits of a word.
-const BLOCK: usize = 64;
+/// A rule whose windows stand at more places of ordinary text than this is told by a byte that it
+/// needs, if there is one.
+const RATE_MAX: f32 = 1.0 / 64.0;
 
 /// The start filter of one scanner.
 #[derive(Debug)]
 pub(crate) struct Starts {
-    /// By byte before: the classes of first bytes for which some rule may start.
-    gap: Box<[u64; 256]>,
-    /// The classes of first bytes for which some rule may start where the text does.
-    gap_at_start: u64,
+    pub(super) prefilter: Prefilter,
+    /// Where rules may start that are told by windows.
+    gaps: Gaps,
     /// The rules that are told by what they begin with.
     ahead: Gate,
     /// The rules with an `after`, told by that; it is read backwards, the nearest byte first.
     behind: Gate,
-    /// The rules that are told by a byte further on.
-    wide: Box<[u16]>,
-    needs: Needs,
+    /// The rules that are told by a byte further on, where they may start, and the bytes.
+    pub(super) wide: Box<[u16]>,
+    pub(super) wide_gaps: Gaps,
+    pub(super) needs: Needs,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
+}
+
+/// Between which two bytes some rule may start.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    /// By byte before: the classes of first bytes.
+    after_byte: Box<[u64; 256]>,
+    /// The classes of first bytes where the text starts.
+    at_start: u64,
 }
 
 /// Rules that are told by a few bytes in a row: first three at once, then one by one.
@@ -51,100 +64,75 @@ struct Gate {
     trie: Trie,
 }
 
-/// Goes over the places of a view at which rules may start.
-#[derive(Debug)]
-pub(crate) struct Walk<'s, 't> {
-    starts: &'s Starts,
-    view: View<'t>,
-    bytes: &'t [u8],
-    /// Offset of the block that `bits` are about.
-    block: usize,
-    /// The places of the block that passed step 1 and have not been looked at.
-    bits: u64,
-    /// Offset of the next block.
-    ahead: usize,
-    windows: Windows,
-    /// The rules of the place that was found last, if they come from several sources.
-    merged: Vec<u16>,
-}
-
-/// Whence the rules of a place come.
-#[derive(Clone, Copy)]
-enum Found<'s> {
-    One(&'s [u16]),
-    Merged,
-}
-
 // === impl Starts ===
 
 impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
         let mut needs = Needs::default();
         let (mut ahead, mut behind, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gaps, mut wide_gaps) = (Gaps::none(), Gaps::none());
+        let mut before = Vec::with_capacity(rules.len());
+        let mut all_windows = Vec::new();
         for (rule, compiled) in (0..).zip(rules) {
             let by_itself = Told {
                 rule,
                 automaton: &compiled.automaton,
                 len_max: compiled.max_len,
             };
+            let follows = compiled.after.as_ref().map_or(ALL, first_bytes);
+            before.push(may_stand_before(by_itself.automaton, &follows));
+            let windows = windows::of(&by_itself, &follows);
+            let rate: f32 = windows.iter().map(rarity::rate).sum();
+            let is_wide = compiled.after.is_none()
+                && rate > RATE_MAX
+                && Need::of(by_itself.automaton, by_itself.len_max)
+                    .is_some_and(|need| needs.add(need));
+            if is_wide {
+                wide_gaps.add(by_itself.automaton, &follows);
+                wide.push(rule);
+                continue;
+            }
+            gaps.add(by_itself.automaton, &follows);
+            all_windows.extend(windows);
             match &compiled.after {
                 Some(after) => behind.push(Told {
                     rule,
                     automaton: after,
                     len_max: usize::MAX,
                 }),
-                None if is_wide(&by_itself, &mut needs) => wide.push(rule),
                 None => ahead.push(by_itself),
             }
         }
-        let mut starts = Starts {
-            gap: Box::new([0; 256]),
-            gap_at_start: 0,
+        Starts {
+            prefilter: Prefilter::new(all_windows),
+            gaps,
             ahead: Gate::new(&ahead, Missing::Unknown),
             behind: Gate::new(&behind, Missing::AtEnd),
             wide: wide.into_boxed_slice(),
+            wide_gaps,
             needs,
-            before: Vec::with_capacity(rules.len()),
-        };
-        for rule in rules {
-            let follows = rule.after.as_ref().map(first_bytes);
-            starts.mark_gaps(&rule.automaton, follows.as_ref());
+            before,
         }
-        starts
-    }
-
-    /// Adds where a rule may start to `gap`, and which bytes may stand before it to `before`.
-    fn mark_gaps(&mut self, automaton: &Automaton, follows: Option<&ByteSet>) {
-        let mut allowed = [0; 4];
-        let classes = Before::ALL.map(|before| first_classes(automaton, automaton.start(before)));
-        self.gap_at_start |= classes[Before::TextStart as usize];
-        for before in 0..=255_u8 {
-            if follows.is_some_and(|set| !contains(set, before)) {
-                continue;
-            }
-            let first = classes[Before::from_byte(Some(before)) as usize];
-            if first != 0 {
-                insert(&mut allowed, before);
-                self.gap[usize::from(before)] |= first;
-            }
-        }
-        self.before.push(allowed);
     }
 
     /// The places from `from` on at which rules may start.
     #[inline]
     pub(crate) fn walk<'s, 't>(&'s self, view: &View<'t>, from: usize) -> Walk<'s, 't> {
-        let offset = from - view.base();
-        Walk {
-            starts: self,
-            view: *view,
-            bytes: view.from(view.base()),
-            block: offset,
-            bits: 0,
-            ahead: offset,
-            windows: self.needs.windows(offset),
-            merged: Vec::new(),
+        Walk::new(self, view, from)
+    }
+
+    /// The rules that are told by windows and may start at this offset, in two parts.
+    #[inline]
+    pub(super) fn rules(&self, bytes: &[u8], offset: usize, more: bool) -> [&[u16]; 2] {
+        if !self.gaps.allow(bytes, offset) {
+            return [&[], &[]];
         }
+        let (before, from) = bytes.split_at(offset);
+        // More is at hand behind a place than the trie is deep, except at the start of the text.
+        [
+            self.ahead.rules(from.iter(), more),
+            self.behind.rules(before.iter().rev(), false),
+        ]
     }
 
     /// May this rule start after `before` (none at the start of the text)?
@@ -154,10 +142,34 @@ impl Starts {
     }
 }
 
-/// Is the rule better told by a byte further on? Its need is added then.
-fn is_wide(told: &Told<'_>, needs: &mut Needs) -> bool {
-    TripleSet::read_by(told, Missing::Unknown).count() > NARROW_TRIPLES_MAX
-        && Need::of(told.automaton, told.len_max).is_some_and(|need| needs.add(need))
+// === impl Gaps ===
+
+impl Gaps {
+    fn none() -> Gaps {
+        Gaps {
+            after_byte: Box::new([0; 256]),
+            at_start: 0,
+        }
+    }
+
+    /// Adds where an automaton may start whose matches stand behind one of these bytes.
+    fn add(&mut self, automaton: &Automaton, behind: &ByteSet) {
+        let classes = Before::ALL.map(|before| first_classes(automaton, automaton.start(before)));
+        self.at_start |= classes[Before::TextStart as usize];
+        for byte in (0..=255_u8).filter(|byte| contains(behind, *byte)) {
+            self.after_byte[usize::from(byte)] |= classes[Before::from_byte(Some(byte)) as usize];
+        }
+    }
+
+    /// May some rule start at this offset?
+    #[inline]
+    pub(super) fn allow(&self, bytes: &[u8], offset: usize) -> bool {
+        let classes = match offset.checked_sub(1) {
+            Some(before) => self.after_byte[usize::from(bytes[before])],
+            None => self.at_start,
+        };
+        classes >> class_of(bytes[offset]) & 1 != 0
+    }
 }
 
 // === impl Gate ===
@@ -186,91 +198,16 @@ impl Gate {
     }
 }
 
-// === impl Walk ===
-
-impl<'s> Walk<'s, '_> {
-    /// The next place at which rules may start, and which, in order; `None` when there is none in
-    /// what is at hand.
-    #[inline]
-    pub(crate) fn next(&mut self) -> Option<(usize, &[u16])> {
-        let (offset, found) = self.find()?;
-        let rules = match found {
-            Found::One(rules) => rules,
-            Found::Merged => &self.merged,
-        };
-        Some((self.view.base() + offset, rules))
-    }
-
-    #[inline]
-    fn find(&mut self) -> Option<(usize, Found<'s>)> {
-        loop {
-            while self.bits != 0 {
-                let offset = self.block + self.bits.trailing_zeros() as usize;
-                self.bits &= self.bits - 1;
-                if let Some(found) = self.rules(offset) {
-                    return Some((offset, found));
-                }
-            }
-            if self.ahead >= self.bytes.len() {
-                return None;
-            }
-            self.next_block();
+/// The bytes behind which an automaton may start, of these.
+fn may_stand_before(automaton: &Automaton, behind: &ByteSet) -> ByteSet {
+    let alive = Before::ALL.map(|before| first_classes(automaton, automaton.start(before)) != 0);
+    let mut allowed = [0; 4];
+    for byte in (0..=255_u8).filter(|byte| contains(behind, *byte)) {
+        if alive[Before::from_byte(Some(byte)) as usize] {
+            insert(&mut allowed, byte);
         }
     }
-
-    /// Leaves out what is before `at`.
-    #[inline]
-    pub(crate) fn seek(&mut self, at: usize) {
-        let offset = at - self.view.base();
-        if offset >= self.ahead {
-            self.bits = 0;
-            self.ahead = offset;
-        } else if offset > self.block {
-            self.bits &= u64::MAX << (offset - self.block);
-        }
-    }
-
-    /// Step 1 for the places from `ahead` on.
-    #[inline]
-    fn next_block(&mut self) {
-        let gap = &*self.starts.gap;
-        let from = self.ahead;
-        let bytes = &self.bytes[from..self.bytes.len().min(from + BLOCK)];
-        let mut row = match from.checked_sub(1).map(|before| self.bytes[before]) {
-            Some(before) => gap[usize::from(before)],
-            None => self.starts.gap_at_start,
-        };
-        let mut bits = 0;
-        for byte in bytes {
-            bits = bits >> 1 | (row >> class_of(*byte)) << (BLOCK - 1);
-            row = gap[usize::from(*byte)];
-        }
-        self.bits = bits >> (BLOCK - bytes.len());
-        self.block = from;
-        self.ahead = from + bytes.len();
-    }
-
-    /// Steps 2 and 3: the rules that may start here, if there are any.
-    #[inline]
-    fn rules(&mut self, offset: usize) -> Option<Found<'s>> {
-        let starts = self.starts;
-        let (before, from) = self.bytes.split_at(offset);
-        let ahead = starts.ahead.rules(from.iter(), !self.view.is_last());
-        // More is at hand behind a place than the trie is deep, except at the start of the text.
-        let behind = starts.behind.rules(before.iter().rev(), false);
-        let wide = self.windows.contain(&starts.needs, &self.view, offset);
-        let wide: &[u16] = if wide { &starts.wide } else { &[] };
-        match [ahead, behind, wide] {
-            [[], [], []] => None,
-            [rules, [], []] | [[], rules, []] | [[], [], rules] => Some(Found::One(rules)),
-            sources => {
-                self.merged.clear();
-                self.merged.extend(sources.into_iter().flatten());
-                self.merged.sort_unstable();
-                Some(Found::Merged)
-            }
-        }
-    }
+    allowed
 }
 
 /// The bytes with which a text may begin that the automaton reads.

@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 
-use super::automaton::{Automaton, DEAD};
-use super::gate::{CLASSES, Told, class_of};
+use super::automaton::DEAD;
+use super::gate::{CLASSES, Reader, Told, class_of};
 
 /// No more are made once there are so many nodes; each takes 128 bytes.
 const NODES_MAX: usize = 4096;
@@ -41,13 +41,6 @@ struct Draft<'a> {
     automata: HashMap<u16, Reader<'a>>,
     numbers: HashMap<States, u16>,
     nodes: Vec<States>,
-}
-
-/// An automaton with one byte for each way in which it and the trie tell bytes apart.
-struct Reader<'a> {
-    automaton: &'a Automaton,
-    len_max: usize,
-    bytes: Vec<(u8, u8)>,
 }
 
 // === impl Trie ===
@@ -163,26 +156,5 @@ impl Draft<'_> {
             row[class] = self.number(states, decided >> class & 1 != 0);
         }
         row
-    }
-}
-
-// === impl Reader ===
-
-impl Reader<'_> {
-    fn new<'a>(told: &Told<'a>) -> Reader<'a> {
-        let automaton = told.automaton;
-        let mut bytes: Vec<(u8, u8, u8)> = (0..=255_u8)
-            .map(|byte| (class_of(byte), automaton.class_of(byte), byte))
-            .collect();
-        bytes.sort_unstable();
-        bytes.dedup_by_key(|(class, own, _)| (*class, *own));
-        Reader {
-            automaton,
-            len_max: told.len_max,
-            bytes: bytes
-                .iter()
-                .map(|(class, _, byte)| (*class, *byte))
-                .collect(),
-        }
     }
 }

@@ -6,8 +6,9 @@
 //! the run of such bytes that ends at an `@`, or at the end of what is at hand, if more may come.
 
 use super::automaton::{Automaton, DEAD};
-use super::bytes::{ByteSet, contains, insert};
 use super::view::View;
+use crate::prefilter::ByteSet;
+use crate::prefilter::bytes::{contains, insert};
 
 /// The most different needs that a scanner keeps apart; rules beyond are started wherever they
 /// may begin.
@@ -39,8 +40,6 @@ pub(super) struct Needs(Vec<Need>);
 #[derive(Debug)]
 pub(super) struct Windows {
     each: [Window; NEEDS_MAX],
-    /// Before this offset no window lies.
-    next: usize,
 }
 
 /// Offsets in the view: from `first` on, before `end`.
@@ -128,17 +127,12 @@ impl Needs {
         room
     }
 
-    /// The windows of a view from this offset on.
+    /// The windows of a view, none of which has been looked for.
     #[inline]
-    pub(super) fn windows(&self, offset: usize) -> Windows {
+    pub(super) fn windows(&self) -> Windows {
         let behind = Window { first: 0, end: 0 };
         Windows {
             each: [behind; NEEDS_MAX],
-            next: if self.0.is_empty() {
-                usize::MAX
-            } else {
-                offset
-            },
         }
     }
 }
@@ -146,24 +140,18 @@ impl Needs {
 // === impl Windows ===
 
 impl Windows {
-    /// May a wide rule start at this offset? Offsets must not go down.
+    /// The first offset from this one on that lies in a window, or one far behind the end.
+    /// Offsets must not go down.
     #[inline]
-    pub(super) fn contain(&mut self, needs: &Needs, view: &View<'_>, offset: usize) -> bool {
-        offset >= self.next && self.look(needs, view, offset)
-    }
-
-    #[inline(never)]
-    fn look(&mut self, needs: &Needs, view: &View<'_>, offset: usize) -> bool {
-        let mut inside = false;
-        self.next = usize::MAX;
+    pub(super) fn next(&mut self, needs: &Needs, view: &View<'_>, offset: usize) -> usize {
+        let mut next = usize::MAX;
         for (window, need) in self.each.iter_mut().zip(&needs.0) {
             if offset >= window.end {
                 *window = need.window(view, offset);
             }
-            inside |= offset >= window.first;
-            self.next = self.next.min(window.first.max(offset));
+            next = next.min(window.first.max(offset));
         }
-        inside
+        next
     }
 }
 

@@ -1,0 +1,106 @@
+//! The tables of all kernels, and the kernel that needs no special instructions.
+
+use super::bytes::{contains, iter};
+use super::{BLOCK, WINDOW_BYTES, Window, bucket};
+
+/// The bytes that decide a block: its places and their neighbours.
+pub(super) const SPAN: usize = BLOCK + WINDOW_BYTES - 1;
+
+/// Buckets of a set: the bits of a byte.
+const SET_BUCKETS: usize = 8;
+
+/// More sets would cost more than they keep out.
+const SETS_MAX: usize = 4;
+
+/// Bytes that have entries of their own.
+const EXACT: usize = 128;
+
+/// All buckets, eight to a set.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) sets: Box<[Set]>,
+}
+
+/// Eight buckets: by byte of the window, which of them a byte may belong to.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Set {
+    /// By byte, below 128.
+    pub(super) exact: [[u8; EXACT]; WINDOW_BYTES],
+    /// By the lower half of a byte.
+    pub(super) low: [[u8; 16]; WINDOW_BYTES],
+    /// By the upper half of a byte.
+    pub(super) upper: [[u8; 16]; WINDOW_BYTES],
+    /// Of any byte from 128 on.
+    pub(super) beyond: [u8; WINDOW_BYTES],
+}
+
+// === impl Tables ===
+
+impl Tables {
+    pub(super) fn new(windows: Vec<Window>) -> Tables {
+        let buckets = bucket::group(windows, SETS_MAX * SET_BUCKETS);
+        Tables {
+            sets: buckets.chunks(SET_BUCKETS).map(Set::new).collect(),
+        }
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        size_of_val(&*self.sets)
+    }
+
+    /// May a window begin with these bytes, behind which anything may come?
+    #[inline]
+    pub(super) fn may_begin(&self, bytes: &[u8]) -> bool {
+        self.sets.iter().any(|set| {
+            let looked = bytes.iter().take(WINDOW_BYTES).enumerate();
+            looked.fold(u8::MAX, |left, (place, byte)| left & set.look(place, *byte)) != 0
+        })
+    }
+
+    pub(super) fn block(&self, span: &[u8; SPAN]) -> u64 {
+        span.windows(WINDOW_BYTES)
+            .enumerate()
+            .fold(0, |mask, (place, bytes)| {
+                mask | u64::from(self.may_begin(bytes)) << place
+            })
+    }
+}
+
+// === impl Set ===
+
+impl Set {
+    fn new(buckets: &[Window]) -> Set {
+        let mut set = Set {
+            exact: [[0; EXACT]; WINDOW_BYTES],
+            low: [[0; 16]; WINDOW_BYTES],
+            upper: [[0; 16]; WINDOW_BYTES],
+            beyond: [0; WINDOW_BYTES],
+        };
+        for (index, bucket) in buckets.iter().enumerate() {
+            let bit = 1 << index;
+            for (place, class) in bucket.0.iter().enumerate() {
+                for byte in iter(class) {
+                    match set.exact[place].get_mut(usize::from(byte)) {
+                        Some(entry) => *entry |= bit,
+                        None => set.beyond[place] |= bit,
+                    }
+                    set.low[place][usize::from(byte & 15)] |= bit;
+                    set.upper[place][usize::from(byte >> 4)] |= bit;
+                }
+                debug_assert!(
+                    (0..=255).all(|b| !contains(class, b) || set.look(place, b) & bit != 0)
+                );
+            }
+        }
+        set
+    }
+
+    #[inline]
+    fn look(&self, place: usize, byte: u8) -> u8 {
+        match self.exact[place].get(usize::from(byte)) {
+            Some(entry) => *entry,
+            None => self.beyond[place],
+        }
+    }
+}
