@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod http1;
 pub mod identity;
 pub mod run;
+pub mod scan;
 pub mod shell;
 pub mod tap;
 pub mod telemetry;

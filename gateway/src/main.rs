@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use penstock_gateway::{check, run};
+use penstock_gateway::{check, run, scan};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,11 +34,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Scan files by rules, without a gateway; exits with 0 when nothing is found, 1 when
+    /// something is, 2 when anything could not be scanned.
+    Scan(scan::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::main(&config),
         Command::Check { config, json } => check::main(&config, json),
+        Command::Scan(arguments) => scan::main(&arguments),
     }
 }

@@ -38,7 +38,8 @@ pub use inspect::{
     RequestVerdict, Scratch, TextVerdict, decode_content,
 };
 pub use policy::{
-    Denied, Glob, GuardSummary, Limits, PolicyError, PolicySet, PolicySources, Scope, Summary,
+    Denied, Glob, GuardSummary, Library, Limits, PolicyError, PolicySet, PolicySources, Scope,
+    Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};
 pub use respond::{

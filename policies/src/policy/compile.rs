@@ -3,12 +3,12 @@
 //! Errors are gathered as far as they are independent: an operator who made three slips reads about
 //! three slips.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::engine::Engine;
 use super::error::PolicyError;
 use super::file::PolicyFile;
+use super::library::{Source, add_user_packs, read_folder, shipped_packs};
 use super::resolve::{Names, Place};
 use super::scope::Grant;
 use super::{Guard, GuardSummary, PolicySet, PolicySources, Summary};
@@ -16,18 +16,6 @@ use crate::mask::MaskKey;
 use crate::rule::{Pack, shipped};
 use crate::scan::{RuleIndex, Scanner};
 use crate::verdict::Action;
-
-/// Largest policy or pack file that is read.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-
-/// Most files in the folder, and most in its `packs`.
-const FILES_MAX: usize = 256;
-
-/// A file that was read.
-pub(super) struct Source {
-    pub(super) path: PathBuf,
-    pub(super) text: String,
-}
 
 pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyError>> {
     let files = read_folder(sources.dir)?;
@@ -42,8 +30,10 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         Vec::new()
     };
     let mut errors = Vec::new();
+    let mut packs = shipped_packs();
+    add_user_packs(&mut packs, &pack_files, &mut errors);
     let mut names = Names {
-        packs: packs(&pack_files, &mut errors),
+        packs,
         used: vec![],
         index: <_>::default(),
     };
@@ -170,116 +160,6 @@ fn warn_of_gaps(grants: &[Arc<Grant>], guards: &[Guard], warnings: &mut Vec<Stri
             warnings.push(format!("no guard looks at any {word}"));
         }
     }
-}
-
-/// The `*.toml` files of a folder, in the order of their names.
-fn read_folder(dir: &Path) -> Result<Vec<Source>, Vec<PolicyError>> {
-    let fail = |path: &Path, what: &str, error: std::io::Error| {
-        vec![PolicyError::of_file(path, format!("{what}: {error}"))]
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|error| fail(dir, "cannot be read", error))? {
-        let path = entry
-            .map_err(|error| fail(dir, "cannot be listed", error))?
-            .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-            && path.is_file()
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.len() > FILES_MAX {
-        let reason = format!("holds {} files; {FILES_MAX} are the most", paths.len());
-        return Err(vec![PolicyError::of_file(dir, reason)]);
-    }
-    let mut sources = Vec::new();
-    let mut errors = Vec::new();
-    for path in paths {
-        match read_file(&path) {
-            Ok(text) => sources.push(Source { path, text }),
-            Err(reason) => errors.push(PolicyError::of_file(&path, reason)),
-        }
-    }
-    if errors.is_empty() {
-        Ok(sources)
-    } else {
-        Err(errors)
-    }
-}
-
-fn read_file(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::metadata(path)
-        .map_err(|error| format!("cannot be read: {error}"))?
-        .len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(format!("has {bytes} bytes; {FILE_BYTES_MAX} are the most"));
-    }
-    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// The shipped packs with the user's laid over them: a rule of the same id in a pack of the same
-/// name replaces the shipped one, any other rule joins.
-fn packs(user: &[Source], errors: &mut Vec<PolicyError>) -> Vec<Pack> {
-    let mut packs: Vec<Pack> = shipped()
-        .iter()
-        .map(|(name, text)| Pack::parse(name, text).expect("the tests parse every shipped pack"))
-        .collect();
-    for source in user {
-        let Some(name) = source.path.file_stem().and_then(|stem| stem.to_str()) else {
-            errors.push(PolicyError::of_file(
-                &source.path,
-                "a pack's file name must be UTF-8",
-            ));
-            continue;
-        };
-        let pack = match Pack::parse(name, &source.text) {
-            Ok(pack) => pack,
-            Err(found) => {
-                errors.extend(found.into_iter().map(|error| PolicyError {
-                    file: source.path.clone(),
-                    line: error.line,
-                    column: error.column,
-                    reason: match &error.rule {
-                        Some(rule) => format!("rule \"{rule}\": {}", error.reason),
-                        None => error.reason,
-                    },
-                    suggestion: error.suggestion,
-                }));
-                continue;
-            }
-        };
-        for rule in &pack.rules {
-            let elsewhere = packs
-                .iter()
-                .filter(|other| other.name != pack.name)
-                .find(|other| other.rules.iter().any(|known| known.id() == rule.id()));
-            if let Some(other) = elsewhere {
-                let reason = format!(
-                    "rule \"{}\" is also in pack \"{}\"; give it another id, or put it in \
-                     packs/{}.toml to replace that one",
-                    rule.id(),
-                    other.name,
-                    other.name
-                );
-                errors.push(PolicyError::of_file(&source.path, reason));
-            }
-        }
-        match packs.iter_mut().find(|known| known.name == pack.name) {
-            Some(known) => {
-                for rule in pack.rules {
-                    match known.rules.iter_mut().find(|old| old.id() == rule.id()) {
-                        Some(old) => *old = rule,
-                        None => known.rules.push(rule),
-                    }
-                }
-            }
-            None => packs.push(pack),
-        }
-    }
-    packs
 }
 
 fn summary(files: &[Source], names: &Names, grants: &[Arc<Grant>], guards: &[Guard]) -> Summary {

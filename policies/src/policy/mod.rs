@@ -9,6 +9,7 @@ pub(crate) mod engine;
 mod error;
 mod file;
 mod glob;
+mod library;
 mod resolve;
 mod scope;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use error::PolicyError;
 pub use glob::Glob;
+pub use library::Library;
 pub use scope::{Denied, Limits, Scope};
 
 use crate::mask::Plan;

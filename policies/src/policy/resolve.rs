@@ -9,10 +9,10 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::Guard;
-use super::compile::Source;
 use super::error::PolicyError;
 use super::file::{ApproversTable, GrantTable, GuardTable};
 use super::glob::Glob;
+use super::library::Source;
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
 use crate::rule::{Pack, Rule, suggest};
