@@ -177,7 +177,7 @@ impl Template {
             }
             let given = &out[start..];
             let somebodys = self.never.is_some_and(|never| never.accepts(given))
-                || Validator::Luhn.accepts(given);
+                || Validator::LUHN.accepts(given);
             if given != value && !somebodys {
                 return;
             }
@@ -377,7 +377,7 @@ mod tests {
             let value = format!("4111 1111 {:04} 1234", number);
             for (template, kept) in [("{fp}", ""), ("{fp:4}", "1234")] {
                 let drawn = render(template, &value);
-                assert!(!Validator::Luhn.accepts(&drawn), "{value} {drawn}");
+                assert!(!Validator::LUHN.accepts(&drawn), "{value} {drawn}");
                 assert!(drawn.ends_with(kept) && drawn != value);
             }
         }
@@ -389,12 +389,13 @@ mod tests {
     #[test]
     fn what_the_rule_would_find_again_is_drawn_again() {
         let template = Template::parse("{fp}").expect("parses");
-        let template = template.never(Some(Validator::UsSsn));
+        let ssn = Validator::from_name("us_ssn").expect("it is shipped");
+        let template = template.never(Some(ssn));
         let key = MaskKey::new([7; 32]);
         for number in 1000..1200 {
             let mut out = String::new();
             template.render("r", &format!("212-45-{number}"), &key, &mut out);
-            assert!(!Validator::UsSsn.accepts(&out), "{out}");
+            assert!(!ssn.accepts(&out), "{out}");
         }
     }
 

@@ -276,6 +276,9 @@ static ENTRIES: [Entry; COUNT] = [
 // === impl Validator ===
 
 impl Validator {
+    /// Payment cards: the first entry.
+    pub(crate) const LUHN: Validator = Validator(0);
+
     /// Every name that a rule's `validate` may give.
     pub const NAMES: [&'static str; COUNT] = {
         let mut names = [""; COUNT];
@@ -354,6 +357,7 @@ mod tests {
             assert!(!validator.source().is_empty());
         }
         assert_eq!(Validator::from_name("nothing"), None);
+        assert_eq!(Validator::LUHN.name(), "luhn");
     }
 
     #[test]
