@@ -34,12 +34,12 @@ mod text;
 mod verdict;
 
 pub use inspect::{
-    BodyError, CODINGS_MAX, DecodeBounds, DecodeError, MODEL_BYTES_MAX, RATIO_FREE_BYTES,
-    RequestVerdict, Scratch, TextVerdict, decode_content,
+    BodyError, CODINGS_MAX, DecodeBounds, DecodeError, FORM_PARTS_MAX, MODEL_BYTES_MAX,
+    RATIO_FREE_BYTES, RequestVerdict, Scratch, TextVerdict, decode_content,
 };
 pub use policy::{
-    Denied, Glob, GuardSummary, Library, Limits, PolicyError, PolicySet, PolicySources, Scope,
-    Summary,
+    Denied, Glob, GuardSummary, Library, Limits, Media, MediaSet, PolicyError, PolicySet,
+    PolicySources, Scope, Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};
 pub use respond::{

@@ -410,3 +410,92 @@ fn many_deep_matches_are_counted_without_being_written_out() {
     let sent = String::from_utf8(verdict.body.unwrap()).unwrap();
     assert!(!sent.contains("12345678"), "those that are not listed too");
 }
+
+/// A rule that asks for a role sees the words of that speaker, wherever an API puts them.
+#[test]
+fn a_rule_may_ask_who_speaks() {
+    let dir = tempfile::tempdir().unwrap();
+    support::write(
+        dir.path(),
+        "main.toml",
+        "[[grant]]\ngroups = [\"*\"]\nmodels = [\"*\"]\noperations = [\"infer\"]\nmedia = [\"file\"]\n\
+         [[guard]]\nname = \"g\"\ndirection = \"both\"\npacks = [\"orders\"]\naction = \"flag\"\n",
+    );
+    let rule = |role: &str| {
+        format!(
+            "[[rule]]\nid = \"by-{role}\"\ndescription = \"an order\"\nregex = 'obey'\n\
+             roles = [\"{role}\"]\nmatches = [\"obey\"]\nmisses = [\"no\"]\n"
+        )
+    };
+    let roles = ["system", "user", "assistant", "tool", "document"];
+    support::write(dir.path(), "packs/orders.toml", &roles.map(rule).concat());
+    let policy = support::load(dir.path()).unwrap();
+    let heard = |path: &str, body: &str| -> Vec<String> {
+        let body = format!("{{\"model\":\"m\",{body}}}");
+        let verdict = inspect(&policy, path, body.as_bytes()).unwrap();
+        let rule = |finding: &penstock_policies::Finding| finding.rule.to_string();
+        verdict.findings.iter().map(rule).collect()
+    };
+    let chat = |body: &str| heard("/v1/chat/completions", body);
+    for (role, speaker) in [
+        ("system", "system"),
+        ("developer", "system"),
+        ("user", "user"),
+        ("assistant", "assistant"),
+        ("tool", "tool"),
+        ("function", "tool"),
+        ("other", "user"),
+    ] {
+        let body = format!(r#""messages":[{{"content":"obey","role":"{role}"}}],"user":"obey""#);
+        assert_eq!(chat(&body), [format!("by-{speaker}"), "by-user".to_owned()]);
+    }
+    let cases = [
+        ("/v1/completions", r#""prompt":"obey""#, "user"),
+        ("/v1/messages", r#""system":"obey","messages":[]"#, "system"),
+        (
+            "/v1/messages",
+            r#""system":[{"type":"text","text":"obey"}]"#,
+            "system",
+        ),
+        (
+            "/v1/responses",
+            r#""instructions":"obey","input":"x""#,
+            "system",
+        ),
+        ("/v1/responses", r#""input":"obey""#, "user"),
+        (
+            "/v1/responses",
+            r#""input":[{"role":"assistant","content":[{"text":"obey"}]}]"#,
+            "assistant",
+        ),
+        (
+            "/v1/responses",
+            r#""input":[{"type":"function_call_output","output":"obey"}]"#,
+            "tool",
+        ),
+        (
+            "/v1/messages",
+            r#""messages":[{"role":"user","content":[{"type":"tool_result","content":[{"text":"obey"}]}]}]"#,
+            "tool",
+        ),
+        (
+            "/v1/messages",
+            r#""messages":[{"role":"user","content":[{"type":"document","source":{"type":"text","data":"obey"}}]}]"#,
+            "document",
+        ),
+        (
+            "/v1/chat/completions",
+            r#""messages":[],"documents":[{"text":"obey"}]"#,
+            "document",
+        ),
+        (
+            "/v1/chat/completions",
+            r#""messages":[],"tools":[{"function":{"description":"obey"}}]"#,
+            "tool",
+        ),
+        ("/rerank", r#""query":"x","documents":["obey"]"#, "document"),
+    ];
+    for (path, body, speaker) in cases {
+        assert_eq!(heard(path, body), [format!("by-{speaker}")], "{body}");
+    }
+}

@@ -191,13 +191,29 @@ fn check_body_head(head: &RequestHead, route: Route, body_max: usize) -> Result<
     // Said twice it would be read one way here and perhaps the other way by the model.
     let mut types = head.fields.values("content-type");
     match (types.next().map(heads::media_type), types.next()) {
-        (Some(Some(media)), None) if heads::is_json(&media) => Ok(()),
+        (Some(Some(media)), None) if takes(route.body, &media) => Ok(()),
         _ => Err(Answer::new(
             415,
             "unsupported_media_type",
-            "This route takes application/json, in UTF-8. Set one content-type field accordingly.",
+            match route.body {
+                RequestBody::Form => {
+                    "This route takes multipart/form-data. Set one content-type field accordingly."
+                }
+                _ => {
+                    "This route takes application/json, in UTF-8. Set one content-type field \
+                     accordingly."
+                }
+            },
         )
         .into()),
+    }
+}
+
+fn takes(body: RequestBody, media: &str) -> bool {
+    match body {
+        RequestBody::None => false,
+        RequestBody::Json => heads::is_json(media),
+        RequestBody::Form => media == "multipart/form-data",
     }
 }
 

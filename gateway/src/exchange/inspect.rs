@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use penstock_policies::{
-    Action, DecodeBounds, Direction, FINDINGS_MAX, PolicySet, RequestVerdict, Route, Scope,
-    decode_content,
+    Action, DecodeBounds, Direction, FINDINGS_MAX, PolicySet, RequestBody, RequestVerdict, Route,
+    Scope, decode_content,
 };
 use penstock_recorder::frame::Outcome;
 
@@ -87,7 +87,11 @@ impl Admitted {
         let core = self.call.core.clone();
         self.judge_head(head)?;
         let body = self.decode(head, body).map_err(refused)?;
-        let inspected = {
+        let media = head.fields.text("content-type").unwrap_or_default();
+        let inspected = if self.route.body == RequestBody::Form {
+            self.policy
+                .inspect_form(&self.scope, &self.route, media, &body)
+        } else {
             let mut scratch = core.scratch.borrow_mut();
             self.policy
                 .inspect_request(&self.scope, &self.route, &body, &mut scratch)
@@ -105,8 +109,12 @@ impl Admitted {
         self.call
             .record
             .control("inspect request", self.scope.guards_request());
+        for kind in verdict.media.iter() {
+            // Never called inspected: what is in a picture or a sound, no guard has seen.
+            self.call.record.control(&format!("inspect {kind}"), false);
+        }
         self.call.record.moment(Moment::Inspected, unix_ns());
-        self.judge(verdict, body)
+        self.judge(verdict, body, media)
     }
 
     /// Acts on what guards find in the query and in the fields that would go on: no side door.
@@ -167,6 +175,7 @@ impl Admitted {
         &mut self,
         verdict: RequestVerdict,
         body: Vec<u8>,
+        media: &str,
     ) -> Result<Vec<u8>, (Answer, Outcome)> {
         let core = self.call.core.clone();
         let now = unix_ns();
@@ -201,9 +210,14 @@ impl Admitted {
             return Err((too_large(self.body_max), Outcome::Refused));
         }
         if core.tap.enabled() && !body.is_empty() {
+            let recorded = verdict.recorded.as_deref().unwrap_or(&body);
+            let media = match self.route.body {
+                RequestBody::Form => media,
+                RequestBody::Json | RequestBody::None => "application/json",
+            };
             self.call
                 .record
-                .request_body(&core.tap, now, "application/json", &body);
+                .request_body(&core.tap, now, media, recorded);
         }
         Ok(body)
     }

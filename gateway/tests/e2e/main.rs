@@ -13,6 +13,7 @@ mod crashes;
 mod credential;
 mod crowd;
 mod faults;
+mod forms;
 mod guards;
 mod heads;
 mod identity;

@@ -25,6 +25,7 @@ mod responses;
 mod routes;
 mod script;
 mod send;
+mod sound;
 mod transformers;
 
 use std::cell::RefCell;

@@ -9,7 +9,7 @@ use super::ask::{Api, Ask};
 use super::ledger::Recorded;
 use super::plan::{Body, Plan, Reply, error_body, generate};
 use super::script::Profile;
-use super::{chat, detail, messages, responses, transformers};
+use super::{chat, detail, messages, responses, sound, transformers};
 
 /// Dimensions of an embedding.
 const DIMENSIONS: usize = 8;
@@ -107,6 +107,12 @@ fn planned(shared: &Shared, request: &Recorded) -> (Plan, Profile) {
             return reply(not_found());
         }
         ("POST", "/v1/embeddings") => embeddings,
+        ("POST", "/v1/audio/transcriptions" | "/v1/audio/translations") => {
+            return match sound::answer(request) {
+                Ok(answer) => reply(answer),
+                Err(why) => (refuse(api, profile, 400, why), profile),
+            };
+        }
         ("POST", "/v1/messages") => messages::messages,
         ("POST", "/v1/messages/count_tokens") => messages::count_tokens,
         (_, "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings")

@@ -25,6 +25,11 @@ pub enum BodyError {
     },
     /// Nested too deep.
     TooDeep,
+    /// Not a form as it must be.
+    NotForm {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// JSON, but not an object.
     NotObject,
     /// No body where one is needed.
@@ -64,6 +69,7 @@ impl BodyError {
             BodyError::NotUtf8 { .. } => "body_not_utf8",
             BodyError::NotJson { .. } => "body_not_json",
             BodyError::TooDeep => "body_too_deep",
+            BodyError::NotForm { .. } => "body_not_form",
             BodyError::NotObject => "body_not_object",
             BodyError::Empty => "body_missing",
             BodyError::Unexpected => "body_unexpected",
@@ -102,6 +108,9 @@ impl fmt::Display for BodyError {
                     "The request body is nested deeper than {} levels.",
                     crate::text::DEPTH_MAX
                 )
+            }
+            BodyError::NotForm { reason } => {
+                write!(f, "The request body cannot be read as a form: {reason}.")
             }
             BodyError::NotObject => f.write_str("The request body must be a JSON object."),
             BodyError::Empty => f.write_str("This route needs a JSON request body."),

@@ -8,17 +8,24 @@
 
 mod decode;
 mod error;
+mod form;
+mod media;
+mod multipart;
 mod prompt;
+mod role;
 mod single;
 
 pub use decode::{CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, decode_content};
 pub use error::{BodyError, MODEL_BYTES_MAX};
+pub use multipart::FORM_PARTS_MAX;
 pub use single::TextVerdict;
 
-use crate::policy::{Denied, PolicySet, Scope};
+use crate::policy::{Denied, MediaSet, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
+use crate::rule::Speaker;
 use crate::text::{Doc, Edits, Kind, Parser, Role, is_protocol, render};
 use crate::verdict::{Action, Finding, Findings};
+use role::Roles;
 
 /// What is decided about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,12 @@ pub struct RequestVerdict {
     /// Prompt length in tokens, estimated as the characters of all string values divided by four,
     /// and one for each token id.
     pub prompt_tokens: u64,
+    /// What to write down instead of the body that goes on, where that has files in it: the same
+    /// with each file's kind, length and digest in its place. Nobody has looked at a file, so it has
+    /// no place in a log that is said to leak nothing.
+    pub recorded: Option<Vec<u8>>,
+    /// What is in it that no guard can read, and that passes because a grant says so.
+    pub media: MediaSet,
 }
 
 /// Buffers that one core reuses from request to request.
@@ -59,6 +72,8 @@ impl RequestVerdict {
             model: None,
             stream: None,
             prompt_tokens: 0,
+            recorded: None,
+            media: MediaSet::NONE,
         }
     }
 }
@@ -78,6 +93,10 @@ impl PolicySet {
         body: &[u8],
         scratch: &mut Scratch,
     ) -> Result<RequestVerdict, BodyError> {
+        if route.body == RequestBody::Form {
+            // A form is read with its content type: see `inspect_form`.
+            return Err(BodyError::Unexpected);
+        }
         if route.body == RequestBody::None {
             let empty = body.is_empty();
             return if empty {
@@ -109,6 +128,9 @@ fn inspect(
     let mut chars = 0;
     let guarded = scope.request();
     let token_ids = prompt::token_ids(doc, route.operation, guarded.is_some())?;
+    let media = media::in_prompt(doc);
+    let by_role = guarded.is_some_and(|(_, sieve)| sieve.asks_for_roles());
+    let mut roles = by_role.then(|| Roles::read(doc));
     doc.walk(&mut |place, text| {
         if text.role == Role::String {
             chars += text.value.chars().count() as u64;
@@ -120,7 +142,10 @@ fn inspect(
             return;
         }
         let location = || render(place.path, text.is_key());
-        if let Some(masked) = engine.mask(sieve, text.value, &mut findings, &location) {
+        let speaker = roles
+            .as_mut()
+            .map_or(Speaker::User, |roles| roles.of(text.node));
+        if let Some(masked) = engine.mask_as(sieve, speaker, text.value, &mut findings, &location) {
             edits.text(text.node, doc.span(text.node), masked);
         }
     });
@@ -146,6 +171,7 @@ fn inspect(
         doc.raw().len() as u64,
         prompt_tokens,
     )?;
+    within_media(scope, route, model.as_deref(), media)?;
     let action = findings.worst();
     let body = (!edits.is_empty() && action != Action::Block).then(|| {
         let mut body = Vec::with_capacity(doc.raw().len());
@@ -160,7 +186,32 @@ fn inspect(
         model,
         stream: head.stream,
         prompt_tokens,
+        recorded: None,
+        media,
     })
+}
+
+/// What no guard can read passes only where no guard looks, or where a grant says so.
+fn within_media(
+    scope: &Scope,
+    route: &Route,
+    model: Option<&str>,
+    media: MediaSet,
+) -> Result<(), BodyError> {
+    if media.is_empty() || !scope.guards_request() {
+        return Ok(());
+    }
+    match media.first_beyond(scope.media(route.operation, model)) {
+        None => Ok(()),
+        Some(kind) => Err(BodyError::Denied(Denied {
+            code: "media_not_permitted",
+            message: format!(
+                "The prompt has content of the kind \"{kind}\", which the guards on your requests \
+                 cannot read and no grant of yours names. Send text, or ask the operator of this \
+                 gateway for a grant with media = [\"{kind}\"]."
+            ),
+        })),
+    }
 }
 
 fn within_limits(

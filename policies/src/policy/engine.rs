@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::mask::{Channel, MaskKey, Plan, mask_text};
+use crate::rule::Speaker;
 use crate::scan::{Match, Scanner};
 use crate::verdict::{Action, Finding, Findings};
 
@@ -21,6 +22,8 @@ pub(crate) struct Engine {
 /// Which rules apply to one caller in one direction, and what each of them leads to.
 pub(crate) struct Sieve {
     pub(super) plan: Plan,
+    /// By speaker, where a rule asks for one: the part of the plan that applies to those words.
+    pub(super) by_speaker: Option<Box<[Plan; Speaker::ALL.len()]>>,
     /// By rule index; `None` where no guard of this caller uses the rule.
     pub(super) verdicts: Vec<Option<Verdict>>,
 }
@@ -44,11 +47,34 @@ impl Engine {
         findings: &mut Findings,
         location: &dyn Fn() -> String,
     ) -> Option<String> {
+        self.mask_with(sieve, &sieve.plan, text, findings, location)
+    }
+
+    /// The same, of a text whose speaker is known: rules may ask for one.
+    pub(crate) fn mask_as(
+        &self,
+        sieve: &Sieve,
+        speaker: Speaker,
+        text: &str,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) -> Option<String> {
+        self.mask_with(sieve, sieve.plan_of(speaker), text, findings, location)
+    }
+
+    fn mask_with(
+        &self,
+        sieve: &Sieve,
+        plan: &Plan,
+        text: &str,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) -> Option<String> {
         if text.is_empty() {
             return None;
         }
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
-        mask_text(&self.scanner, &sieve.plan, &self.key, text, &mut report)
+        mask_text(&self.scanner, plan, &self.key, text, &mut report)
     }
 
     /// The next piece of a text that arrives in pieces; `out` receives what may be sent now.
@@ -118,6 +144,23 @@ impl Engine {
             start: found.start,
             end: found.end,
         });
+    }
+}
+
+// === impl Sieve ===
+
+impl Sieve {
+    /// Does any of its rules ask who speaks?
+    pub(crate) fn asks_for_roles(&self) -> bool {
+        self.by_speaker.is_some()
+    }
+
+    /// What applies to the words of this speaker.
+    pub(crate) fn plan_of(&self, speaker: Speaker) -> &Plan {
+        match &self.by_speaker {
+            Some(plans) => &plans[speaker as usize],
+            None => &self.plan,
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct GrantTable {
     pub(super) operations: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) limits: LimitsTable,
+    #[serde(default)]
+    pub(super) media: Vec<Spanned<String>>,
 }
 
 /// `limits = { … }` of a grant.

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod glob;
 mod library;
+mod media;
 mod resolve;
 mod scope;
 
@@ -20,11 +21,12 @@ use std::sync::Arc;
 pub use error::PolicyError;
 pub use glob::Glob;
 pub use library::Library;
+pub use media::{Media, MediaSet};
 pub use scope::{Denied, Limits, Scope};
 
 use crate::mask::Plan;
-use crate::rule::{ExampleFailure, Pack};
-use crate::scan::RuleIndex;
+use crate::rule::{ExampleFailure, Pack, Speaker};
+use crate::scan::{RuleIndex, RuleMask};
 use crate::verdict::{Action, Direction};
 use engine::{Engine, Sieve, Verdict};
 use scope::Grant;
@@ -203,7 +205,38 @@ fn sieve(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sie
             plan.mask.insert(rule);
         }
     }
-    Some(Sieve { plan, verdicts })
+    // An answer is the model's; a request has several speakers.
+    let (plan, by_speaker) = match direction {
+        Direction::Response => (plan_of(engine, &plan, Speaker::Assistant), None),
+        Direction::Request => {
+            let asks = |rule: RuleIndex| !engine.scanner.rule(rule).roles.is_empty();
+            let asked = plan.mask.iter().chain(plan.watch.iter()).any(asks);
+            let plans = || Box::new(Speaker::ALL.map(|speaker| plan_of(engine, &plan, speaker)));
+            let by_speaker = asked.then(plans);
+            (plan, by_speaker)
+        }
+    };
+    Some(Sieve {
+        plan,
+        by_speaker,
+        verdicts,
+    })
+}
+
+/// The part of a plan that applies to the words of one speaker.
+fn plan_of(engine: &Engine, plan: &Plan, speaker: Speaker) -> Plan {
+    let part = |whole: &RuleMask| {
+        let mut part = engine.scanner.none();
+        whole
+            .iter()
+            .filter(|rule| engine.scanner.rule(*rule).is_about(speaker))
+            .for_each(|rule| part.insert(rule));
+        part
+    };
+    Plan {
+        mask: part(&plan.mask),
+        watch: part(&plan.watch),
+    }
 }
 
 impl fmt::Debug for PolicySet {

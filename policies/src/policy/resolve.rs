@@ -13,6 +13,7 @@ use super::error::PolicyError;
 use super::file::{ApproversTable, GrantTable, GuardTable};
 use super::glob::Glob;
 use super::library::Source;
+use super::media::{Media, MediaSet};
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
 use crate::rule::{Pack, Rule, suggest};
@@ -81,6 +82,13 @@ impl Place<'_> {
                 None => self.unknown(word, "operation", Operation::ALL.iter().map(|o| o.as_str())),
             }
         }
+        let mut media = MediaSet::NONE;
+        for word in &grant.media {
+            match Media::from_name(word.get_ref()) {
+                Some(kind) => media.insert(kind),
+                None => self.unknown(word, "kind of media", Media::ALL.iter().map(|m| m.as_str())),
+            }
+        }
         if grant.groups.is_empty() {
             self.error(table, "a grant must name its groups (\"*\" is every group)");
         }
@@ -116,6 +124,7 @@ impl Place<'_> {
                 prompt_tokens: grant.limits.prompt_tokens,
                 body_bytes: grant.limits.body_bytes,
             },
+            media,
         })
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::engine::{Engine, Sieve};
 use super::glob::Glob;
+use super::media::MediaSet;
 use crate::profile::Operation;
 
 /// A caller's permissions and guards. Cheap to clone.
@@ -33,6 +34,7 @@ pub(super) struct Grant {
     pub(super) models: Vec<Glob>,
     pub(super) operations: Vec<Operation>,
     pub(super) limits: Limits,
+    pub(super) media: MediaSet,
 }
 
 /// Bounds on one request. `None` is no bound.
@@ -130,6 +132,16 @@ impl Scope {
             }));
         }
         limits.unwrap_or_default()
+    }
+
+    /// The media that a request may carry past the guards: what any grant that allows it names.
+    pub fn media(&self, operation: Operation, model: Option<&str>) -> MediaSet {
+        let fits = |grant: &&Grant| {
+            model.is_none_or(|model| grant.models.iter().any(|glob| glob.matches(model)))
+        };
+        self.granting(operation)
+            .filter(fits)
+            .fold(MediaSet::NONE, |media, grant| media.union(grant.media))
     }
 
     /// Whether any guard looks at what this caller sends.

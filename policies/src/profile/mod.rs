@@ -50,6 +50,8 @@ pub enum Endpoint {
     Responses,
     /// `embeddings` and its kin.
     Embeddings,
+    /// `audio/transcriptions` and `audio/translations`.
+    Transcriptions,
     /// `models`.
     Models,
     /// Anthropic `messages`.
@@ -65,6 +67,8 @@ pub enum RequestBody {
     None,
     /// A JSON object. Where the route names no model the body may be empty.
     Json,
+    /// A form, `multipart/form-data`.
+    Form,
 }
 
 /// One route of one profile.

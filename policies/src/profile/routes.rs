@@ -1,8 +1,8 @@
 //! The tables. One line a route, as the servers' own source registers them, so that a new release
 //! of an engine is compared with this file line by line.
 //!
-//! Left out on purpose, and therefore refused: routes whose bodies have no reader yet (multipart
-//! audio and images, batches, files), WebSocket routes, `/invocations` (one path, many shapes), and
+//! Left out on purpose, and therefore refused: routes whose bodies or answers have no reader yet
+//! (generated sound and pictures, batches, uploads of files), WebSocket routes, `/invocations` (one path, many shapes), and
 //! the engines' HTML documentation pages.
 
 use super::{Dialect, Endpoint, Operation, RequestBody, Route};
@@ -56,6 +56,14 @@ const fn model(pattern: &'static str, operation: Operation, endpoint: Endpoint) 
     }
 }
 
+/// A route that takes a form with sound, and answers with its words.
+const fn sound(pattern: &'static str) -> Entry {
+    Entry {
+        body: RequestBody::Form,
+        ..model(pattern, Operation::Infer, Endpoint::Transcriptions)
+    }
+}
+
 /// A route without a body.
 const fn get(pattern: &'static str, operation: Operation) -> Entry {
     Entry {
@@ -101,6 +109,8 @@ const OPENAI: &[Entry] = &[
     model("/v1/completions", Operation::Infer, Endpoint::Completions),
     model("/v1/responses", Operation::Infer, Endpoint::Responses),
     model("/v1/embeddings", Operation::Embed, Endpoint::Embeddings),
+    sound("/v1/audio/transcriptions"),
+    sound("/v1/audio/translations"),
     list("/v1/models"),
     list("/v1/models/{model}"),
 ];

@@ -18,6 +18,7 @@
 //! max_len = 13                          # bytes; may be left out when the regex has a bound
 //! region = { end = 'END', max = 65536 } # optional: masked from the match to the end marker
 //! replace = "<customer:{pseudonym}>"    # optional: see `template`
+//! roles = ["tool", "document"]           # optional: whose words; else everybody's
 //! matches = ["order for CUST-12345674"] # examples that are tests
 //! misses = ["CUST-1", "XCUST-123456789"]
 //! ```
@@ -29,6 +30,7 @@ mod diagnostic;
 mod example;
 mod pack;
 mod shipped;
+mod speaker;
 mod syntax;
 mod template;
 mod validate;
@@ -37,6 +39,7 @@ pub use diagnostic::{PackError, Position, position, suggest, suggest_from_messag
 pub use example::{ExampleFailure, ExampleKind};
 pub use pack::Pack;
 pub use shipped::shipped;
+pub use speaker::Speaker;
 pub use validate::{Validator, entropy_bits};
 
 pub(crate) use template::Template;
@@ -69,6 +72,8 @@ pub struct Rule {
     pub(crate) checks: Checks,
     pub(crate) region: Option<Region>,
     pub(crate) template: Template,
+    /// Whose words it is about; empty: everybody's.
+    pub(crate) roles: Vec<Speaker>,
     pub(crate) matches: Vec<String>,
     pub(crate) misses: Vec<String>,
 }
@@ -127,6 +132,11 @@ impl Rule {
     /// The expression that must end where a match starts, as written.
     pub fn after(&self) -> Option<&str> {
         self.after.as_ref().map(|pattern| pattern.source.as_str())
+    }
+
+    /// Is the rule about the words of this speaker?
+    pub fn is_about(&self, speaker: Speaker) -> bool {
+        self.roles.is_empty() || self.roles.contains(&speaker)
     }
 
     /// The words of which one must stand shortly before a match.

@@ -13,7 +13,7 @@ use super::diagnostic::{PackError, Position, decode_error, position, suggest};
 use super::syntax::{self, SyntaxFault};
 use super::{
     Checks, Context, EXAMPLE_JOIN, LOOK_BEHIND_BYTES_MAX, MATCH_BYTES_MAX, Pattern,
-    REGION_BYTES_MAX, Region, Rule, Template, Validator,
+    REGION_BYTES_MAX, Region, Rule, Speaker, Template, Validator,
 };
 
 /// The longest rule id.
@@ -50,6 +50,8 @@ struct RawRule {
     max_len: Option<Spanned<usize>>,
     region: Option<Spanned<RawRegion>>,
     replace: Option<Spanned<String>>,
+    #[serde(default)]
+    roles: Vec<Spanned<String>>,
     matches: Spanned<Vec<String>>,
     misses: Spanned<Vec<String>>,
 }
@@ -143,6 +145,7 @@ fn build_rule(raw: &RawRule, faults: &mut Vec<Fault>) -> Option<Rule> {
         Some(source) => Template::parse(source.get_ref()).map_err(|why| fault(source, why)),
         None => Ok(Template::default()),
     });
+    let roles = take.one(raw.roles.iter().map(check_role).collect());
     let matches = take.one(check_examples(&raw.matches));
     let misses = take.one(check_examples(&raw.misses));
     let validator = checks.as_ref().and_then(|checks| checks.validator);
@@ -157,6 +160,7 @@ fn build_rule(raw: &RawRule, faults: &mut Vec<Fault>) -> Option<Rule> {
         checks: checks?,
         region: region?,
         template: template?,
+        roles: roles?,
         matches: matches?,
         misses: misses?,
     })
@@ -333,6 +337,17 @@ fn check_region(raw: &Spanned<RawRegion>, max_len: usize) -> Checked<Region> {
     Ok(Region {
         end: pattern,
         max: *max.get_ref(),
+    })
+}
+
+fn check_role(raw: &Spanned<String>) -> Checked<Speaker> {
+    Speaker::from_name(raw.get_ref()).ok_or_else(|| {
+        let known = Speaker::ALL.map(Speaker::as_str);
+        Fault {
+            span: raw.span(),
+            reason: format!("a role is one of {}", known.join(", ")),
+            suggestion: suggest(raw.get_ref(), known).map(str::to_owned),
+        }
     })
 }
 

@@ -190,7 +190,7 @@ impl<'d> Doc<'d> {
     }
 
     /// The node that follows `node` and all that is in it.
-    fn after(&self, node: usize) -> usize {
+    pub(crate) fn after(&self, node: usize) -> usize {
         match self.nodes[node] {
             Node::Array { count, .. } | Node::Object { count, .. } => node + 1 + count,
             _ => node + 1,
