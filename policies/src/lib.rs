@@ -46,6 +46,8 @@ pub use respond::{
     CHANNELS_MAX, EVENT_BYTES_MAX, FilterError, RESPONSE_BYTES_MAX, ResponseFilter,
     ResponseRefusal, error_body, error_event,
 };
+pub use rule::Confidence;
 pub use rule::ExampleFailure;
+pub use scan::Lane;
 pub use text::DEPTH_MAX;
 pub use verdict::{Action, Direction, FINDINGS_MAX, Finding};

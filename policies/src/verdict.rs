@@ -6,6 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::rule::Confidence;
+use crate::scan::Lane;
+
 /// What happens to a message, in order of severity: the worst finding decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
@@ -46,6 +49,10 @@ pub struct Finding {
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
+    /// What the match is worth.
+    pub confidence: Confidence,
+    /// How the text was read in which it was found.
+    pub lane: Lane,
 }
 
 /// How many findings one message may report. The action still counts every match; only the list
@@ -173,6 +180,8 @@ mod tests {
                     location: "$".to_owned(),
                     start: 0,
                     end: 1,
+                    confidence: crate::rule::Confidence::High,
+                    lane: crate::scan::Lane::Plain,
                 }
             });
         };

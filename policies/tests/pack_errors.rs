@@ -1,6 +1,6 @@
 //! What an operator is told about a pack that is wrong: where, what, and what was meant.
 
-use penstock_policies::rule::{Pack, PackError};
+use penstock_policies::rule::{Confidence, Pack, PackError, Speaker};
 use penstock_policies::scan::Scanner;
 
 /// A good rule; a test replaces one of its lines.
@@ -128,6 +128,80 @@ fn each_fault_of_a_rule_says_what_is_allowed() {
         );
         assert!(text.contains(part), "{line}: {text}");
     }
+}
+
+/// The fields that say what stands around a match, and what a match is worth.
+#[test]
+fn each_fault_around_a_match_says_what_is_allowed() {
+    let cases = [
+        ("before = 'a+'", "5:10", "bounded to 64 bytes"),
+        ("before = 'a?'", "5:10", "always stands"),
+        ("before = '(x'", "5:11", "unclosed group"),
+        ("context = { words = ['a'] }", "5:11", "how near"),
+        (
+            "context = { words = ['a'], after = 0 }",
+            "5:11",
+            "`after` is 1 to 128",
+        ),
+        (
+            "context = { words = ['ab'], after = 1 }",
+            "5:11",
+            "no longer than",
+        ),
+        ("allow = {}", "5:9", "names `values`, `words` or `regexes`"),
+        ("allow = { words = [''] }", "5:9", "empty word"),
+        ("allow = { regexes = ['a', 'x*'] }", "5:27", "empty text"),
+        ("confidence = 'hihg'", "5:14", "did you mean `high`?"),
+        (
+            "confirm = {}",
+            "5:11",
+            "names `words`, `validate` or `entropy`",
+        ),
+        ("confirm = { within = 3 }", "5:11", "name them"),
+        (
+            "confirm = { validate = 'lunh' }",
+            "5:24",
+            "did you mean `luhn`?",
+        ),
+        ("confirm = { entropy = 8.0 }", "5:23", "bits a byte"),
+        ("roles = []", "5:9", "one or more of system, user"),
+        ("roles = ['user', 'tol']", "5:18", "did you mean `tool`?"),
+    ];
+    for (line, place, part) in cases {
+        let text = error_with("max_len", line);
+        assert!(
+            text.starts_with(&format!("acme.toml:{place}: rule `")),
+            "{line}: {text}"
+        );
+        assert!(text.contains(part), "{line}: {text}");
+    }
+    let toml = GOOD.replace("max_len = 9", "max_len = 4090\nbefore = 'x{7}'");
+    let text = errors(&toml.replace("{4}", "+"))[0].to_string();
+    assert!(text.contains("more than the 4096"), "{text}");
+}
+
+#[test]
+fn what_stands_around_a_match_is_read() {
+    let lines = "max_len = 9
+before = '[ ;]|$'
+context = { words = ['Order'], after = 12 }
+allow = { values = ['ACME-0000'], words = ['TEST'], regexes = ['^A.*9$'] }
+confidence = 'low'
+confirm = { words = ['id'], within = 5, entropy = 2.5 }
+roles = ['tool', 'document']";
+    let pack = Pack::parse("acme.toml", &GOOD.replace("max_len = 9", lines)).expect("parses");
+    let rule = &pack.rules[0];
+    assert_eq!(rule.before(), Some("[ ;]|$"));
+    let context = rule.context().expect("is given");
+    assert_eq!((context.within, context.after), (0, 12));
+    let allow = rule.allow().expect("is given");
+    assert_eq!((&*allow.values[0], &*allow.words[0]), ("acme-0000", "test"));
+    assert!(allow.regexes().eq(["^A.*9$"]));
+    assert_eq!(rule.confidence(), Confidence::Low);
+    assert_eq!(rule.confidence_max(), Confidence::High);
+    let confirm = rule.confirm().expect("is given");
+    assert_eq!(confirm.entropy_bits_min, Some(2.5));
+    assert!(rule.is_about(Speaker::Tool) && !rule.is_about(Speaker::User));
 }
 
 #[test]

@@ -143,6 +143,8 @@ impl Engine {
             location: location(),
             start: found.start,
             end: found.end,
+            confidence: found.confidence,
+            lane: found.lane,
         });
     }
 }

@@ -12,22 +12,36 @@
 //! regex = '\bCUST-[0-9]{8}\b'
 //! keywords = ["CUST-"]                  # optional: a match counts only if it contains one
 //! after = '(?i)customer["'']?\s?[:=]\s?'  # optional: must stand immediately before the match
-//! context = { words = ["customer"], within = 64 }  # optional: one must stand shortly before
-//! validate = "luhn"                     # optional: luhn, iban, us_ssn, jwt
+//! before = '[\s"'']|$'                  # optional: must stand immediately behind the match
+//! context = { words = ["customer"], within = 64, after = 32 }  # optional: one must stand near
+//! validate = "luhn"                     # optional: one of `Validator::NAMES`
 //! entropy = 3.0                         # optional: at least so many bits a byte
+//! allow = { values = ["CUST-00000000"], words = ["example"], regexes = ['0{6}$'] }  # optional
+//! confidence = "low"                    # optional: low, medium or high, which is the default
+//! confirm = { words = ["customer"], within = 64, validate = "luhn" }  # optional: makes it high
+//! roles = ["user", "tool"]              # optional: whose text; system, assistant, document
 //! max_len = 13                          # bytes; may be left out when the regex has a bound
 //! region = { end = 'END', max = 65536 } # optional: masked from the match to the end marker
 //! replace = "<customer:{pseudonym}>"    # optional: see `template`
-//! roles = ["tool", "document"]           # optional: whose words; else everybody's
 //! matches = ["order for CUST-12345674"] # examples that are tests
 //! misses = ["CUST-1", "XCUST-123456789"]
 //! ```
 //!
+//! `before` reads at most 64 bytes behind the match and is no part of it: the match ends at the last
+//! place where the expression may end and `before` stands. A word of `context` stands `within` bytes
+//! before the match or `after` bytes behind it, one of the two may be left out. A value that `allow`
+//! knows (equal to one of `values`, with one of `words` in it, in any ASCII case, or matched anywhere
+//! by one of `regexes`) is no match. What a match is worth is its `confidence`; any part of `confirm`
+//! that holds makes it high, and a guard counts what is at least of its `min_confidence`.
+//!
 //! In `matches` and `misses` the three characters `{+}` are removed: they break up values that
 //! look so real that a scanner of repositories would raise an alarm.
 
+mod allow;
+mod confidence;
 mod diagnostic;
 mod example;
+mod fields;
 mod pack;
 mod shipped;
 mod speaker;
@@ -35,6 +49,8 @@ mod syntax;
 mod template;
 mod validate;
 
+pub use allow::Allow;
+pub use confidence::{Confidence, Confirm};
 pub use diagnostic::{PackError, Position, position, suggest, suggest_from_message};
 pub use example::{ExampleFailure, ExampleKind};
 pub use pack::Pack;
@@ -54,6 +70,9 @@ pub const MATCH_BYTES_MAX: usize = 4096;
 /// How far before a match its `after` and `context` may look, in bytes.
 pub const LOOK_BEHIND_BYTES_MAX: usize = 128;
 
+/// How far behind a match its `before` may look, in bytes.
+pub const LOOK_AHEAD_BYTES_MAX: usize = 64;
+
 /// The longest region, in bytes.
 pub const REGION_BYTES_MAX: usize = 1 << 20;
 
@@ -68,12 +87,16 @@ pub struct Rule {
     pub(crate) pattern: Pattern,
     pub(crate) max_len: usize,
     pub(crate) after: Option<Pattern>,
+    pub(crate) before: Option<Pattern>,
     pub(crate) context: Option<Context>,
     pub(crate) checks: Checks,
-    pub(crate) region: Option<Region>,
-    pub(crate) template: Template,
+    pub(crate) allow: Option<Allow>,
+    pub(crate) confidence: Confidence,
+    pub(crate) confirm: Option<Confirm>,
     /// Whose words it is about; empty: everybody's.
     pub(crate) roles: Vec<Speaker>,
+    pub(crate) region: Option<Region>,
+    pub(crate) template: Template,
     pub(crate) matches: Vec<String>,
     pub(crate) misses: Vec<String>,
 }
@@ -85,13 +108,15 @@ pub(crate) struct Pattern {
     pub(crate) hir: Hir,
 }
 
-/// Words of which one must stand shortly before a match.
+/// Words of which one must stand near a match.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Lower-case ASCII; found in any case, never as a part of a longer word.
     pub words: Vec<String>,
-    /// How many bytes before the match the whole word must lie.
+    /// Within how many bytes before the match the whole word must lie.
     pub within: usize,
+    /// Within how many bytes behind the match it may lie instead.
+    pub after: usize,
 }
 
 /// What the text of a match must be, beyond matching.
@@ -134,14 +159,56 @@ impl Rule {
         self.after.as_ref().map(|pattern| pattern.source.as_str())
     }
 
+    /// The expression that must begin where a match ends, as written.
+    pub fn before(&self) -> Option<&str> {
+        self.before.as_ref().map(|pattern| pattern.source.as_str())
+    }
+
+    /// The words of which one must stand near a match.
+    pub fn context(&self) -> Option<&Context> {
+        self.context.as_ref()
+    }
+
+    /// What is known to be no match.
+    pub fn allow(&self) -> Option<&Allow> {
+        self.allow.as_ref()
+    }
+
+    /// What a match is worth that nothing confirms.
+    pub fn confidence(&self) -> Confidence {
+        self.confidence
+    }
+
+    /// What makes a match's confidence high.
+    pub fn confirm(&self) -> Option<&Confirm> {
+        self.confirm.as_ref()
+    }
+
+    /// The most that a match of this rule can be worth.
+    pub fn confidence_max(&self) -> Confidence {
+        match self.confirm {
+            Some(_) => Confidence::High,
+            None => self.confidence,
+        }
+    }
+
     /// Is the rule about the words of this speaker?
     pub fn is_about(&self, speaker: Speaker) -> bool {
         self.roles.is_empty() || self.roles.contains(&speaker)
     }
 
-    /// The words of which one must stand shortly before a match.
-    pub fn context(&self) -> Option<&Context> {
-        self.context.as_ref()
+    /// How many bytes behind a match decide about it.
+    pub(crate) fn behind_bytes(&self) -> usize {
+        let before = self.before.as_ref();
+        let before = before.and_then(|pattern| pattern.hir.properties().maximum_len());
+        let confirm = self
+            .confirm
+            .as_ref()
+            .and_then(|confirm| confirm.context.as_ref());
+        let words = self.context.iter().chain(confirm);
+        // The byte behind a word tells whether it is whole.
+        let words = words.map(|context| context.after + usize::from(context.after > 0));
+        words.fold(before.unwrap_or(0), usize::max)
     }
 
     /// The bound on a match, in bytes. A candidate that could still grow there is masked as far
@@ -209,13 +276,23 @@ impl Context {
     /// Does one of the words stand in `before`, the whole text before the match?
     pub fn stands_in(&self, before: &[u8]) -> bool {
         let from = before.len().saturating_sub(self.within);
+        self.stands_between(before, from, before.len())
+    }
+
+    /// Does one of the words stand in `behind`, the whole text behind the match?
+    pub fn stands_behind(&self, behind: &[u8]) -> bool {
+        self.stands_between(behind, 0, behind.len().min(self.after))
+    }
+
+    /// Does one of the words lie in `text[from..to]` and is not part of a longer word of the text?
+    fn stands_between(&self, text: &[u8], from: usize, to: usize) -> bool {
         self.words.iter().any(|word| {
             let word = word.as_bytes();
-            (from..(before.len() + 1).saturating_sub(word.len())).any(|at| {
+            (from..(to + 1).saturating_sub(word.len())).any(|at| {
                 let end = at + word.len();
-                before[at..end].eq_ignore_ascii_case(word)
-                    && !(at > 0 && before[at - 1].is_ascii_alphanumeric())
-                    && !before.get(end).is_some_and(u8::is_ascii_alphanumeric)
+                text[at..end].eq_ignore_ascii_case(word)
+                    && !(at > 0 && text[at - 1].is_ascii_alphanumeric())
+                    && !text.get(end).is_some_and(u8::is_ascii_alphanumeric)
             })
         })
     }
@@ -236,6 +313,7 @@ mod tests {
         let context = Context {
             words: vec!["tel".to_owned()],
             within: 8,
+            after: 4,
         };
         assert!(context.stands_in(b"my TEL: "));
         assert!(context.stands_in(b"tel"));
@@ -244,5 +322,8 @@ mod tests {
         assert!(!context.stands_in(b"telly "));
         assert!(!context.stands_in(b"tel is far away"));
         assert!(!context.stands_in(b""));
+        assert!(context.stands_behind(b"tel") && context.stands_behind(b" TEL."));
+        assert!(!context.stands_behind(b"  tel") && !context.stands_behind(b" tels"));
+        assert!(!context.stands_behind(b""));
     }
 }

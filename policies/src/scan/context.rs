@@ -50,6 +50,7 @@ mod tests {
         let context = Context {
             words: vec!["tel".to_owned(), "my tel".to_owned(), "#".to_owned()],
             within: 8,
+            after: 0,
         };
         let nearby = Nearby::new(&context);
         for text in [

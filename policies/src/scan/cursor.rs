@@ -7,7 +7,8 @@
 
 use super::candidate::{Candidate, Outcome};
 use super::view::View;
-use super::{Match, RuleIndex, RuleMask, Scanner};
+use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
+use crate::rule::Confidence;
 
 /// How many candidates a forced head takes over from the starts behind it; see [`Cursor::force`].
 const FORCED_MAX: usize = 64;
@@ -152,6 +153,8 @@ impl Cursor {
                 rule: RuleIndex(rule),
                 start: head.start,
                 end: view.end(),
+                confidence: Confidence::High,
+                lane: Lane::Plain,
             });
             head.replaced = Some(RuleIndex(rule));
             head.told = true;
@@ -235,6 +238,8 @@ impl Cursor {
                 rule,
                 start: head.start,
                 end: best.end,
+                confidence: Confidence::High,
+                lane: Lane::Plain,
             });
         }
         sink.resume_at(best.end);

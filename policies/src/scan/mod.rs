@@ -55,7 +55,7 @@ mod windows;
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::rule::{LOOK_BEHIND_BYTES_MAX, Rule};
+use crate::rule::{Confidence, LOOK_BEHIND_BYTES_MAX, Rule};
 use candidate::{Candidate, Compiled, Outcome};
 use cursor::Sink;
 use lanes::Lanes;
@@ -84,6 +84,22 @@ pub struct Match {
     pub start: usize,
     /// Byte after the last.
     pub end: usize,
+    /// What it is worth.
+    pub confidence: Confidence,
+    /// How the text was read in which it was found.
+    pub lane: Lane,
+}
+
+/// How a text was read: as it stands, or with an encoding in it undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// As it stands.
+    #[default]
+    Plain,
+    /// Escapes undone: of JSON, of HTML, percent signs, characters that look alike.
+    Escaped,
+    /// A base64 or hexadecimal blob, decoded.
+    Blob,
 }
 
 /// Compiled rules: immutable, shared by every core.
@@ -234,6 +250,25 @@ impl Scanner {
         // Most starts fail at once: looking for words before them is dearer.
         let counts = outcome != Outcome::Failed && compiled.has_context(view, at);
         counts.then_some((candidate, outcome))
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Plain => "plain",
+            Lane::Escaped => "escaped",
+            Lane::Blob => "blob",
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -7,7 +7,8 @@
 
 use super::candidate::{Candidate, Outcome};
 use super::view::View;
-use super::{Match, RuleIndex, RuleMask, Scanner};
+use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
+use crate::rule::Confidence;
 
 /// The state of the reporting lane of one channel.
 #[derive(Debug, Default)]
@@ -84,6 +85,8 @@ impl Watcher {
                     rule: RuleIndex(rule),
                     start: at,
                     end,
+                    confidence: Confidence::High,
+                    lane: Lane::Plain,
                 });
                 self.occupy(rule, end);
                 Some(end)
@@ -127,6 +130,8 @@ impl Watcher {
                     rule,
                     start: candidate.start,
                     end,
+                    confidence: Confidence::High,
+                    lane: Lane::Plain,
                 });
                 self.occupy(candidate.rule, end);
                 next = end;

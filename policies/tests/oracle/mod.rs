@@ -4,8 +4,8 @@
 #![allow(dead_code)]
 
 use penstock_policies::mask::MaskKey;
-use penstock_policies::rule::{Context, Pack, Rule, shipped};
-use penstock_policies::scan::{Match, RuleIndex, Scanner};
+use penstock_policies::rule::{Confidence, Context, Pack, Rule, shipped};
+use penstock_policies::scan::{Lane, Match, RuleIndex, Scanner};
 use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
 use regex_automata::{Anchored, Input, MatchKind};
 
@@ -77,6 +77,8 @@ impl Oracle {
                         rule: RuleIndex(*index as u16),
                         start: at,
                         end,
+                        confidence: Confidence::High,
+                        lane: Lane::Plain,
                     });
                 }
             }
