@@ -147,8 +147,8 @@ impl<'a> Totals<'a> {
             "end": text.in_file(it.end),
             "rule": self.scanner.rule(it.rule).id(),
             "pack": self.pack(it.rule),
-            "confidence": "high",
-            "lane": "plain",
+            "confidence": it.confidence.as_str(),
+            "lane": it.lane.as_str(),
         });
         writeln!(out, "{object}")
     }
@@ -255,6 +255,9 @@ impl<'t> Cursor<'t> {
 
 #[cfg(test)]
 mod tests {
+    use penstock_policies::rule::Confidence;
+    use penstock_policies::scan::Lane;
+
     use super::*;
 
     #[test]
@@ -277,6 +280,8 @@ mod tests {
             rule: RuleIndex(0),
             start,
             end,
+            confidence: Confidence::High,
+            lane: Lane::Plain,
         };
         let joined = spans(&[at(0, 4), at(2, 3), at(3, 9), at(9, 10)]);
         assert_eq!(joined, [at(0, 9), at(9, 10)]);
