@@ -13,16 +13,32 @@
 //! - [`subject`]: how each subject is configured and started
 //! - [`process`], [`cpu`], [`machine`]: children, their CPU time, and where all this ran
 //! - [`compare`]: rounds; [`report`]: statistics, table, JSON
+//!
+//! Beside that, the text commands look at scanning alone, without any proxy:
+//!
+//! - [`corpus`]: texts that nobody here wrote; [`tokens`]: cut as a model would give them
+//! - [`hold`]: how much of an ordinary answer waits, and for how long
+//! - [`speed`]: how fast, beside Vectorscan
+//! - [`detect`]: what is found and missed on labelled texts, and the alarms on wild ones
+//! - [`rulesets`], [`dice`], [`figures`]: sets of rules, repeatable chance, what is printed
 
 pub mod compare;
+pub mod corpus;
 pub mod cpu;
+pub mod detect;
+pub mod dice;
 pub mod driver;
 pub mod error;
+pub mod figures;
+pub mod hold;
 pub mod machine;
 pub mod poller;
 pub mod process;
 pub mod report;
+pub mod rulesets;
 pub mod scenario;
+pub mod speed;
 pub mod subject;
+pub mod tokens;
 pub mod traffic;
 pub mod upstream;

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use penstock_perf::compare::{self, Options};
+use penstock_perf::detect::{self, vectors};
 use penstock_perf::error::{Doing, Error, Result};
 use penstock_perf::machine::{self, Machine, Moment};
 use penstock_perf::process;
@@ -19,6 +20,7 @@ use penstock_perf::report::{Comparison, Line};
 use penstock_perf::scenario::Scenario;
 use penstock_perf::subject::{Subject, install};
 use penstock_perf::upstream::Upstream;
+use penstock_perf::{corpus, hold, speed};
 
 /// Shortest and longest measured window.
 const WINDOW_MIN: Duration = Duration::from_millis(50);
@@ -36,6 +38,16 @@ struct Arguments {
 enum Command {
     /// Drive subjects with the same traffic, in interleaved rounds, and compare their cost.
     Compare(CompareArguments),
+    /// Gather the texts on which scanning is measured; `scripts/corpora` installs what they need.
+    Corpus(corpus::Arguments),
+    /// Count how much of ordinary answers is held back, and for how long.
+    Hold(hold::Arguments),
+    /// Measure the speed of scanning, beside Vectorscan.
+    Scan(speed::Arguments),
+    /// Score detection on labelled texts: JSON lines of `{"text", "label", "span"}`.
+    Detect(detect::Arguments),
+    /// Write labelled texts made of the shipped rules' own examples.
+    Vectors(vectors::Arguments),
     /// Become a program that is pinned to a core and ends with its parent.
     #[command(hide = true)]
     Launch {
@@ -101,6 +113,11 @@ struct Failure<'a> {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Compare(arguments) => run_compare(&arguments),
+        Command::Corpus(arguments) => corpus::run(&arguments),
+        Command::Hold(arguments) => hold::run(&arguments),
+        Command::Scan(arguments) => speed::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
+        Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
         Command::Upstream { scenario } => serve(&scenario).map(|()| true),
     };

@@ -330,7 +330,7 @@ impl Comparison {
 }
 
 /// Rows as a Markdown table: the first is its head, the first column goes left, all others right.
-fn render(rows: &[Vec<String>], text: &mut String) {
+pub(crate) fn render(rows: &[Vec<String>], text: &mut String) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &'_ [String], column: usize| row.get(column).cloned().unwrap_or_default();
     let widths: Vec<usize> = (0..columns)
