@@ -19,6 +19,7 @@
 //! - [`corpus`]: texts that nobody here wrote; [`tokens`]: cut as a model would give them
 //! - [`hold`]: how much of an ordinary answer waits, and for how long
 //! - [`speed`]: how fast, beside Vectorscan
+//! - [`oracle`]: whether other engines find the same; [`generate`]: values for it
 //! - [`detect`]: what is found and missed on labelled texts, and the alarms on wild ones
 //! - [`rulesets`], [`dice`], [`figures`]: sets of rules, repeatable chance, what is printed
 
@@ -30,8 +31,10 @@ pub mod dice;
 pub mod driver;
 pub mod error;
 pub mod figures;
+pub mod generate;
 pub mod hold;
 pub mod machine;
+pub mod oracle;
 pub mod poller;
 pub mod process;
 pub mod report;

@@ -20,7 +20,7 @@ use penstock_perf::report::{Comparison, Line};
 use penstock_perf::scenario::Scenario;
 use penstock_perf::subject::{Subject, install};
 use penstock_perf::upstream::Upstream;
-use penstock_perf::{corpus, hold, speed};
+use penstock_perf::{corpus, hold, oracle, speed};
 
 /// Shortest and longest measured window.
 const WINDOW_MIN: Duration = Duration::from_millis(50);
@@ -44,6 +44,8 @@ enum Command {
     Hold(hold::Arguments),
     /// Measure the speed of scanning, beside Vectorscan.
     Scan(speed::Arguments),
+    /// Compare what is found with the `regex` crates and Vectorscan, on thousands of texts.
+    Oracle(oracle::Arguments),
     /// Score detection on labelled texts: JSON lines of `{"text", "label", "span"}`.
     Detect(detect::Arguments),
     /// Write labelled texts made of the shipped rules' own examples.
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Command::Corpus(arguments) => corpus::run(&arguments),
         Command::Hold(arguments) => hold::run(&arguments),
         Command::Scan(arguments) => speed::run(&arguments),
+        Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
