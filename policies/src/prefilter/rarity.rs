@@ -26,12 +26,20 @@ const SEEN_HIGH: u16 = 20;
 
 /// How much of ordinary text is in the set.
 pub(crate) fn share(set: &ByteSet) -> f32 {
-    let count = |byte: u8| match SEEN.get(usize::from(byte)) {
-        Some(seen) => u32::from(*seen.max(&FLOOR)),
-        None => u32::from(SEEN_HIGH),
-    };
     let sum: u32 = iter(set).map(count).sum();
     (sum as f32 / 65536.0).min(1.0)
+}
+
+/// How much of ordinary text is this byte.
+pub(crate) fn share_of_byte(byte: u8) -> f32 {
+    count(byte) as f32 / 65536.0
+}
+
+fn count(byte: u8) -> u32 {
+    match SEEN.get(usize::from(byte)) {
+        Some(seen) => u32::from(*seen.max(&FLOOR)),
+        None => u32::from(SEEN_HIGH),
+    }
 }
 
 /// At how many places of ordinary text the window begins, as if its bytes were independent.

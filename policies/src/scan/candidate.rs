@@ -2,6 +2,8 @@
 
 use super::automaton::{Automaton, Before, DEAD, Reading};
 use super::context::Nearby;
+use super::gate::Told;
+use super::leads::After;
 use super::view::View;
 use crate::rule::{Checks, Rule};
 
@@ -11,8 +13,8 @@ pub(crate) struct Compiled {
     pub(crate) automaton: Automaton,
     pub(crate) max_len: usize,
     checks: Checks,
-    /// Read backwards from a start: what must stand before it.
-    pub(crate) after: Option<Automaton>,
+    /// What must stand before a start.
+    pub(crate) after: Option<After>,
     context: Option<Nearby>,
     region: Option<CompiledRegion>,
 }
@@ -60,10 +62,14 @@ pub(crate) enum Outcome {
 
 impl Compiled {
     pub(crate) fn new(rule: &Rule) -> Result<Compiled, String> {
-        let after = rule
-            .after
-            .as_ref()
-            .map(|p| Automaton::compile(&p.hir, Reading::Backwards));
+        let automaton = Automaton::compile(&rule.pattern.hir, Reading::Anchored)?;
+        let by_itself = Told {
+            rule: 0,
+            automaton: &automaton,
+            len_max: rule.max_len,
+        };
+        let after = rule.after.as_ref();
+        let after = after.map(|after| After::new(&after.hir, &by_itself));
         let region = rule.region.as_ref().map(|region| {
             let end = Automaton::compile(&region.end.hir, Reading::Anywhere)?;
             Ok::<_, String>(CompiledRegion {
@@ -72,10 +78,10 @@ impl Compiled {
             })
         });
         Ok(Compiled {
-            automaton: Automaton::compile(&rule.pattern.hir, Reading::Anchored)?,
             max_len: rule.max_len,
             checks: rule.checks.clone(),
             after: after.transpose()?,
+            automaton,
             context: rule.context.as_ref().map(Nearby::new),
             region: region.transpose()?,
         })
@@ -84,11 +90,9 @@ impl Compiled {
     /// What its automata weigh.
     pub(crate) fn table_bytes(&self) -> usize {
         let region = self.region.as_ref().map(|region| &region.end);
-        [Some(&self.automaton), self.after.as_ref(), region]
-            .into_iter()
-            .flatten()
-            .map(Automaton::table_bytes)
-            .sum()
+        self.automaton.table_bytes()
+            + self.after.as_ref().map_or(0, After::table_bytes)
+            + region.map_or(0, Automaton::table_bytes)
     }
 
     /// Does the rule's `after`, if it has one, stand immediately before `at`?
@@ -96,7 +100,7 @@ impl Compiled {
     pub(crate) fn may_follow(&self, view: &View<'_>, at: usize) -> bool {
         self.after
             .as_ref()
-            .is_none_or(|after| stands_before(after, view, at))
+            .is_none_or(|after| after.stands_before(view, at))
     }
 
     /// Does a word of the rule's context, if it has one, stand near before `at`?
@@ -106,23 +110,6 @@ impl Compiled {
             .as_ref()
             .is_none_or(|context| context.stands_in(view.before(at)))
     }
-}
-
-/// Does a match of the backwards automaton end at `at`?
-fn stands_before(after: &Automaton, view: &View<'_>, at: usize) -> bool {
-    let mut state = after.start(Before::from_byte(view.from(at).first().copied()));
-    for byte in view.before(at).iter().rev() {
-        let (next, matched) = after.step(state, *byte);
-        if matched || after.accepts(next) {
-            return true;
-        }
-        if next == DEAD {
-            return false;
-        }
-        state = next;
-    }
-    // Its bound is shorter than what a view retains, so only the start of the text gets here.
-    view.base() == 0 && after.accepts_at_end(state)
 }
 
 // === impl Candidate ===

@@ -6,6 +6,7 @@
 //! a channel is the candidates of one start, however the text is made.
 
 use super::candidate::{Candidate, Outcome};
+use super::leads::Leads;
 use super::view::View;
 use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
 use crate::rule::Confidence;
@@ -175,7 +176,8 @@ impl Cursor {
         mask: &RuleMask,
         view: &View<'_>,
     ) {
-        let mut walk = scanner.starts.walk(view, start + 1);
+        let mut leads = Leads::default();
+        let mut walk = scanner.walk(view, start + 1, &mut leads);
         while let Some((at, rules)) = walk.next() {
             for rule in rules {
                 if self.live.len() < FORCED_MAX

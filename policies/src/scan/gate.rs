@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use super::automaton::{Automaton, DEAD};
 
-/// The class of what is not there: behind the start of the text, or not at hand yet.
+/// The class of what is not at hand, and may be anything.
 pub(super) const NOTHING: u8 = 0;
 
 /// How many classes there are; a set of classes is a word.
@@ -23,15 +23,6 @@ pub(super) static CLASS: [u8; 256] = classes();
 
 /// A set of classes.
 pub(super) type ClassSet = u64;
-
-/// What it means that a text has no byte at some place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// It may come yet.
-    Unknown,
-    /// The text ends there.
-    AtEnd,
-}
 
 /// An automaton by which a rule is told from others.
 #[derive(Clone, Copy, Debug)]
@@ -103,28 +94,23 @@ impl TripleSet {
         }
     }
 
-    /// The triples with which a text may begin that the automaton reads; where the text has fewer
-    /// than three bytes, [`NOTHING`] stands for the others and means what `missing` says.
-    pub(super) fn read_by(told: &Told<'_>, missing: Missing) -> TripleSet {
+    /// The triples with which a text may begin that the automaton reads; where fewer than three
+    /// bytes are at hand, [`NOTHING`] stands for the others, and anything may come.
+    pub(super) fn read_by(told: &Told<'_>) -> TripleSet {
         let mut set = TripleSet::empty();
         let reader = Reader::new(told);
-        let may_stop = |ended| ended || missing == Missing::Unknown;
         let mut rows = HashMap::new();
+        set.insert(NOTHING, NOTHING, 1);
         for start in told.automaton.distinct_starts() {
-            if may_stop(told.automaton.accepts_at_end(start)) {
-                set.insert(NOTHING, NOTHING, 1);
-            }
             for (first, state, ended) in reader.steps(start) {
-                if may_stop(ended) {
-                    set.insert(first, NOTHING, 1);
-                }
+                set.insert(first, NOTHING, 1);
                 if ended || told.len_max <= 1 {
                     set.insert_all(first);
                     continue;
                 }
                 let row: &Row = rows
                     .entry(state)
-                    .or_insert_with(|| Box::new(reader.row(state, missing)));
+                    .or_insert_with(|| Box::new(reader.row(state)));
                 let from = usize::from(first) << 6;
                 for (word, bits) in set.0[from..from + CLASSES].iter_mut().zip(row.iter()) {
                     *word |= bits;
@@ -174,16 +160,16 @@ impl<'a> Reader<'a> {
     }
 
     /// By second class, which thirds may follow when the first has led to this state.
-    fn row(&self, state: u16, missing: Missing) -> [ClassSet; CLASSES] {
-        let none = u64::from(missing == Missing::Unknown);
+    fn row(&self, state: u16) -> [ClassSet; CLASSES] {
+        const NONE: ClassSet = 1 << NOTHING;
         let mut row = [0; CLASSES];
-        row[usize::from(NOTHING)] = none;
+        row[usize::from(NOTHING)] = NONE;
         for (second, next, ended) in self.steps(state) {
             row[usize::from(second)] |= match ended || self.len_max <= 2 {
                 true => ClassSet::MAX,
                 false => self
                     .steps(next)
-                    .fold(none, |set, (third, ..)| set | 1 << third),
+                    .fold(NONE, |set, (third, ..)| set | 1 << third),
             };
         }
         row

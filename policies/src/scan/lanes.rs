@@ -1,6 +1,7 @@
 //! The two lanes side by side: one pass over the text serves masking and reporting.
 
 use super::cursor::{Cursor, Sink};
+use super::leads::Leads;
 use super::view::View;
 use super::watch::Watcher;
 use super::{RuleMask, Scanner};
@@ -10,6 +11,7 @@ use super::{RuleMask, Scanner};
 pub(crate) struct Lanes {
     pub(crate) cursor: Cursor,
     pub(crate) watcher: Watcher,
+    leads: Leads,
 }
 
 // === impl Lanes ===
@@ -25,7 +27,11 @@ impl Lanes {
         view: &View<'_>,
         sink: &mut dyn Sink,
     ) {
-        let Lanes { cursor, watcher } = self;
+        let Lanes {
+            cursor,
+            watcher,
+            leads,
+        } = self;
         let (masks, watches) = (!mask.is_empty(), !watch.is_empty());
         if watches {
             watcher.resume(scanner, view, &mut |found| sink.watched(found));
@@ -35,9 +41,8 @@ impl Lanes {
         }
         let watch_from = if watches { watcher.from() } else { usize::MAX };
         let mask_from = cursor.from().filter(|_| masks).unwrap_or(usize::MAX);
-        let mut walk = scanner
-            .starts
-            .walk(view, watch_from.min(mask_from).min(view.end()));
+        let from = watch_from.min(mask_from).min(view.end());
+        let mut walk = scanner.walk(view, from, leads);
         while let Some((at, rules)) = walk.next() {
             if at >= watch_from {
                 let tell = &mut |found| sink.watched(found);
@@ -62,6 +67,11 @@ impl Lanes {
         }
         if watches {
             watcher.close(view);
+        }
+        if scanner.starts.has_leads {
+            let undecided = |lane, from: usize| if lane { from } else { usize::MAX };
+            let mask_from = undecided(masks, cursor.held_from());
+            leads.close(undecided(watches, watcher.needs_from()).min(mask_from));
         }
     }
 }

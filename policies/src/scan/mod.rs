@@ -44,6 +44,7 @@ mod context;
 pub(crate) mod cursor;
 mod gate;
 pub(crate) mod lanes;
+pub(crate) mod leads;
 pub(crate) mod starts;
 mod trie;
 pub(crate) mod view;
@@ -59,8 +60,10 @@ use crate::rule::{Confidence, LOOK_BEHIND_BYTES_MAX, Rule};
 use candidate::{Candidate, Compiled, Outcome};
 use cursor::Sink;
 use lanes::Lanes;
+use leads::Leads;
 use starts::Starts;
 use view::View;
+use walk::Walk;
 
 /// The most rules that one scanner takes.
 pub const RULES_MAX: usize = 8192;
@@ -230,6 +233,17 @@ impl Scanner {
         let view = View::whole(text);
         Lanes::default().advance(self, mask, &self.none(), &view, &mut found);
         found.0
+    }
+
+    /// The places from `from` on at which rules may start.
+    #[inline]
+    pub(crate) fn walk<'s, 't, 'l>(
+        &'s self,
+        view: &View<'t>,
+        from: usize,
+        leads: &'l mut Leads,
+    ) -> Walk<'s, 't, 'l> {
+        Walk::new(self, view, from, leads)
     }
 
     /// Starts a rule at a place, if what stands before allows it.

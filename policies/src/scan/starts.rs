@@ -7,20 +7,20 @@
 //! 1. [`crate::prefilter`] says where one of the rules' windows may stand: the byte before a start
 //!    and the first bytes of a match ([`mod@super::windows`]).
 //! 2. There the byte before and the first byte are looked at together, and then the next three
-//!    bytes must be the beginning of some rule ([`mod@super::gate`]), or the last three bytes the
-//!    end of what some rule with an `after` wants before it.
+//!    bytes must be the beginning of some rule ([`mod@super::gate`]), or of what some rule wants
+//!    before it and is told by ([`mod@super::leads`]).
 //! 3. Where a gate is open, more bytes are read until it is known which rules are left
 //!    ([`mod@super::trie`]); mostly none is. Only the automata of those are started.
 //!
 //! A rule that begins like any word is told by a byte that it needs further on
 //! ([`mod@super::wide`]). [`mod@super::walk`] puts it all in order.
 
+use super::RULES_MAX;
 use super::automaton::{Automaton, Before, DEAD};
 use super::candidate::Compiled;
-use super::gate::{Missing, NOTHING, Told, TripleSet, class_of};
+use super::gate::{NOTHING, Told, TripleSet, class_of};
+use super::leads::{After, first_bytes};
 use super::trie::Trie;
-use super::view::View;
-use super::walk::Walk;
 use super::wide::{Need, Needs};
 use super::windows;
 use crate::prefilter::bytes::{ALL, contains, insert};
@@ -30,22 +30,26 @@ use crate::prefilter::{ByteSet, Prefilter, rarity};
 /// needs, if there is one.
 const RATE_MAX: f32 = 1.0 / 64.0;
 
+/// What tells a lead from a rule in the gate.
+const LEAD: u16 = RULES_MAX as u16;
+
 /// The start filter of one scanner.
 #[derive(Debug)]
 pub(crate) struct Starts {
     pub(super) prefilter: Prefilter,
-    /// Where rules may start that are told by windows.
+    /// Where rules may start, and leads begin, that are told by windows.
     gaps: Gaps,
-    /// The rules that are told by what they begin with.
+    /// The rules and leads that are told by what they begin with.
     ahead: Gate,
-    /// The rules with an `after`, told by that; it is read backwards, the nearest byte first.
-    behind: Gate,
+    pub(super) has_leads: bool,
     /// The rules that are told by a byte further on, where they may start, and the bytes.
     pub(super) wide: Box<[u16]>,
     pub(super) wide_gaps: Gaps,
     pub(super) needs: Needs,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
+    /// Per rule: bytes with which a match may begin.
+    first: Vec<ByteSet>,
 }
 
 /// Between which two bytes some rule may start.
@@ -64,23 +68,43 @@ struct Gate {
     trie: Trie,
 }
 
+/// The rules that may start at a place, and those of which the lead may begin there.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'s> {
+    pub(super) rules: &'s [u16],
+    leads: &'s [u16],
+}
+
 // === impl Starts ===
 
 impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
         let mut needs = Needs::default();
-        let (mut ahead, mut behind, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ahead, mut wide) = (Vec::new(), Vec::new());
         let (mut gaps, mut wide_gaps) = (Gaps::none(), Gaps::none());
         let mut before = Vec::with_capacity(rules.len());
+        let mut first = Vec::with_capacity(rules.len());
         let mut all_windows = Vec::new();
+        let mut has_leads = false;
         for (rule, compiled) in (0..).zip(rules) {
             let by_itself = Told {
                 rule,
                 automaton: &compiled.automaton,
                 len_max: compiled.max_len,
             };
-            let follows = compiled.after.as_ref().map_or(ALL, first_bytes);
+            let follows = match &compiled.after {
+                Some(After::Backwards(after)) => first_bytes(after),
+                _ => ALL,
+            };
             before.push(may_stand_before(by_itself.automaton, &follows));
+            first.push(first_bytes(by_itself.automaton));
+            if let Some(After::Forwards(lead)) = &compiled.after {
+                has_leads = true;
+                gaps.add(&lead.tail, &lead.follows());
+                all_windows.extend(lead.windows());
+                ahead.push(lead.told(LEAD + rule));
+                continue;
+            }
             let windows = windows::of(&by_itself, &follows);
             let rate: f32 = windows.iter().map(rarity::rate).sum();
             let is_wide = compiled.after.is_none()
@@ -94,51 +118,54 @@ impl Starts {
             }
             gaps.add(by_itself.automaton, &follows);
             all_windows.extend(windows);
-            match &compiled.after {
-                Some(after) => behind.push(Told {
-                    rule,
-                    automaton: after,
-                    len_max: usize::MAX,
-                }),
-                None => ahead.push(by_itself),
-            }
+            ahead.push(by_itself);
         }
         Starts {
             prefilter: Prefilter::new(all_windows),
             gaps,
-            ahead: Gate::new(&ahead, Missing::Unknown),
-            behind: Gate::new(&behind, Missing::AtEnd),
+            ahead: Gate::new(&ahead),
+            has_leads,
             wide: wide.into_boxed_slice(),
             wide_gaps,
             needs,
             before,
+            first,
         }
     }
 
-    /// The places from `from` on at which rules may start.
+    /// What is told by windows and may be at this offset.
     #[inline]
-    pub(crate) fn walk<'s, 't>(&'s self, view: &View<'t>, from: usize) -> Walk<'s, 't> {
-        Walk::new(self, view, from)
-    }
-
-    /// The rules that are told by windows and may start at this offset, in two parts.
-    #[inline]
-    pub(super) fn rules(&self, bytes: &[u8], offset: usize, more: bool) -> [&[u16]; 2] {
-        if !self.gaps.allow(bytes, offset) {
-            return [&[], &[]];
-        }
-        let (before, from) = bytes.split_at(offset);
-        // More is at hand behind a place than the trie is deep, except at the start of the text.
-        [
-            self.ahead.rules(from.iter(), more),
-            self.behind.rules(before.iter().rev(), false),
-        ]
+    pub(super) fn told(&self, bytes: &[u8], offset: usize, more: bool) -> Here<'_> {
+        let told = match self.gaps.allow(bytes, offset) {
+            true => self.ahead.rules(bytes[offset..].iter(), more),
+            false => &[],
+        };
+        // Mostly there is nothing, and few in any case.
+        let rules = told.iter().take_while(|rule| **rule < LEAD).count();
+        let (rules, leads) = told.split_at(rules);
+        Here { rules, leads }
     }
 
     /// May this rule start after `before` (none at the start of the text)?
     #[inline]
     pub(crate) fn may_follow_byte(&self, rule: u16, before: Option<u8>) -> bool {
         before.is_none_or(|byte| contains(&self.before[usize::from(rule)], byte))
+    }
+
+    /// May a match of this rule begin with this byte?
+    #[inline]
+    pub(super) fn may_begin_with(&self, rule: u16, byte: u8) -> bool {
+        contains(&self.first[usize::from(rule)], byte)
+    }
+}
+
+// === impl Here ===
+
+impl Here<'_> {
+    /// The rules of which the lead may begin here.
+    #[inline]
+    pub(super) fn leads(&self) -> impl Iterator<Item = u16> {
+        self.leads.iter().map(|id| id - LEAD)
     }
 }
 
@@ -175,10 +202,10 @@ impl Gaps {
 // === impl Gate ===
 
 impl Gate {
-    fn new(automata: &[Told<'_>], missing: Missing) -> Gate {
+    fn new(automata: &[Told<'_>]) -> Gate {
         let mut triples = TripleSet::empty();
         for told in automata {
-            triples.union(&TripleSet::read_by(told, missing));
+            triples.union(&TripleSet::read_by(told));
         }
         Gate {
             triples,
@@ -210,17 +237,6 @@ fn may_stand_before(automaton: &Automaton, behind: &ByteSet) -> ByteSet {
     allowed
 }
 
-/// The bytes with which a text may begin that the automaton reads.
-fn first_bytes(automaton: &Automaton) -> ByteSet {
-    let mut set = [0; 4];
-    for start in automaton.distinct_starts() {
-        for byte in (0..=255_u8).filter(|byte| automaton.step(start, *byte).0 != DEAD) {
-            insert(&mut set, byte);
-        }
-    }
-    set
-}
-
 /// The classes of the bytes with which the automaton may go on from a start.
 fn first_classes(automaton: &Automaton, start: u16) -> u64 {
     if start == DEAD {
@@ -235,7 +251,10 @@ fn first_classes(automaton: &Automaton, start: u16) -> u64 {
 mod tests {
     use super::*;
     use crate::rule::Pack;
+    use crate::scan::automaton::Reading;
     use crate::scan::candidate::{Candidate, Outcome};
+    use crate::scan::leads::{After, Leads, stands_before};
+    use crate::scan::view::View;
     use crate::scan::{RuleIndex, Scanner};
 
     /// Rules of every kind: told ahead, behind and by a byte; short ones, and such as end early.
@@ -280,16 +299,31 @@ mod tests {
         texts
     }
 
-    /// The contract: wherever a rule is not refused, the walk names it, and in order.
+    /// Does the rule's `after` stand before a place? Read backwards, whatever tells the rule.
+    fn stands(after: Option<&Automaton>, view: &View<'_>, at: usize) -> bool {
+        after.is_none_or(|after| stands_before(after, view, at))
+    }
+
+    /// The contract: wherever a rule is not refused, the walk names it, and in order; and a rule
+    /// with a lead only where that stands.
     #[test]
     fn no_start_is_lost() {
         let scanner = scanner();
         assert_eq!(scanner.starts.wide.len(), 2, "the needs are tested too");
+        let afters: Vec<Option<Automaton>> = scanner
+            .rules()
+            .iter()
+            .map(|rule| {
+                let after = rule.after.as_ref()?;
+                Some(Automaton::compile(&after.hir, Reading::Backwards).expect("compiles"))
+            })
+            .collect();
         for text in texts() {
             for last in [true, false] {
                 let view = View::new(&text, 0, last);
                 let mut named = vec![Vec::new(); text.len()];
-                let mut walk = scanner.starts.walk(&view, 0);
+                let mut leads = Leads::default();
+                let mut walk = scanner.walk(&view, 0, &mut leads);
                 while let Some((at, rules)) = walk.next() {
                     assert!(rules.is_sorted(), "{rules:?}");
                     named[at] = rules.to_vec();
@@ -297,9 +331,14 @@ mod tests {
                 for (at, _) in text.char_indices() {
                     for (rule, compiled) in (0..).zip(&scanner.compiled) {
                         let (_, outcome) = Candidate::begin(compiled, rule, &view, at);
-                        if outcome != Outcome::Failed && compiled.may_follow(&view, at) {
-                            let id = scanner.rule(RuleIndex(rule)).id();
-                            assert!(named[at].contains(&rule), "{id} at {at} of {text:?}");
+                        let stands = stands(afters[usize::from(rule)].as_ref(), &view, at);
+                        let id = scanner.rule(RuleIndex(rule)).id();
+                        let named = named[at].contains(&rule);
+                        if outcome != Outcome::Failed && stands {
+                            assert!(named, "{id} at {at} of {text:?}");
+                        }
+                        if let Some(After::Forwards(_)) = compiled.after {
+                            assert!(stands || !named, "{id} at {at} of {text:?}");
                         }
                     }
                 }
@@ -307,25 +346,69 @@ mod tests {
         }
     }
 
-    /// A walk that leaves places out finds the same in what is left.
-    #[test]
-    fn seeking_loses_nothing_behind() {
-        let scanner = scanner();
-        let text = "ab@ a.é ".repeat(40);
-        let view = View::whole(&text);
-        let mut walk = scanner.starts.walk(&view, 0);
+    /// All that a walk names from a place on.
+    fn named(scanner: &Scanner, view: &View<'_>, from: usize) -> Vec<(usize, Vec<u16>)> {
+        let mut leads = Leads::default();
+        let mut walk = scanner.walk(view, from, &mut leads);
         let mut all = Vec::new();
         while let Some((at, rules)) = walk.next() {
             all.push((at, rules.to_vec()));
         }
+        all
+    }
+
+    /// A walk that leaves places out finds the same in what is left.
+    #[test]
+    fn seeking_loses_nothing_behind() {
+        let scanner = scanner();
+        let text = "ab@ a.é aaa@b ".repeat(40);
+        let view = View::whole(&text);
+        let all = named(&scanner, &view, 0);
         for stride in [1, 2, 63, 64, 65, 200] {
-            let mut walk = scanner.starts.walk(&view, 0);
+            let mut leads = Leads::default();
+            let mut walk = scanner.walk(&view, 0, &mut leads);
             let mut from = 0;
             while let Some((at, rules)) = walk.next() {
                 let expected = all.iter().find(|(start, _)| *start >= from);
                 assert_eq!(Some(&(at, rules.to_vec())), expected);
                 from = (at + stride).min(view.end());
                 walk.seek(from);
+            }
+        }
+    }
+
+    /// What is due is known at any place that a walk begins at, whatever was walked before.
+    #[test]
+    fn leads_survive_cuts_and_steps_back() {
+        let scanner = scanner();
+        let text = "ab@ a.é aaa@b .aab@ ".repeat(20);
+        let whole = View::whole(&text);
+        let all = named(&scanner, &whole, 0);
+        let cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for step in [1, 2, 3, 7, 24, 100] {
+            for back in [0, 1, 5, 130] {
+                let mut leads = Leads::default();
+                for cut in cuts.iter().step_by(step) {
+                    let from = cut.saturating_sub(back);
+                    let view = View::new(&text[..*cut], 0, false);
+                    let mut walk = scanner.walk(&view, from, &mut leads);
+                    let mut last = None;
+                    while let Some((at, rules)) = walk.next() {
+                        let expected = all.iter().find(|(start, _)| *start == at);
+                        // More than in the whole may be possible, never less.
+                        let expected = expected.map_or(&[][..], |(_, rules)| rules);
+                        assert!(expected.iter().all(|rule| rules.contains(rule)), "{at}");
+                        let lost = all.iter().any(|(start, _)| {
+                            (last.map_or(from, |last| last + 1)..at).contains(start)
+                        });
+                        assert!(!lost, "before {at}, from {from} to {cut}");
+                        last = Some(at);
+                        if at % 5 == 4 {
+                            break;
+                        }
+                    }
+                    leads.close(from.saturating_sub(3));
+                }
             }
         }
     }

@@ -1,21 +1,25 @@
 //! The places of a view at which rules may start, from left to right.
 //!
-//! Three sources are put in order: what the prefilter found, a batch of blocks at a time; where
-//! wide rules may start; and the place where the text starts, which has no byte before it and so
-//! no window.
+//! Three sources are put in order: what the prefilter found, a batch of blocks at a time, and the
+//! place where the text starts, which has no byte before it and so no window; where wide rules may
+//! start; and where a lead ended. The walk finds the leads, too, on its way.
 
-use super::starts::Starts;
+use super::Scanner;
+use super::leads::Leads;
+use super::starts::{Here, Starts};
 use super::view::View;
 use super::wide::Windows;
 use super::windows::BEFORE_BYTES;
 use crate::prefilter::{BATCH_BLOCKS, BLOCK, Masks};
+use crate::rule::LOOK_BEHIND_BYTES_MAX;
 
 /// Behind every view.
 const NOWHERE: usize = usize::MAX;
 
 /// Goes over the places of a view at which rules may start.
 #[derive(Debug)]
-pub(crate) struct Walk<'s, 't> {
+pub(crate) struct Walk<'s, 't, 'l> {
+    scanner: &'s Scanner,
     starts: &'s Starts,
     view: View<'t>,
     bytes: &'t [u8],
@@ -33,6 +37,11 @@ pub(crate) struct Walk<'s, 't> {
     windows: Windows,
     /// The next place where a wide rule may start.
     wide: usize,
+    leads: &'l mut Leads,
+    /// The next of what is due, as an index of `leads`.
+    next_due: usize,
+    /// Offset before which no rule is asked for, only leads.
+    from: usize,
     /// The rules of the place that was found last, if they come from several sources.
     merged: Vec<u16>,
 }
@@ -46,27 +55,40 @@ enum Found<'s> {
 
 // === impl Walk ===
 
-impl<'s, 't> Walk<'s, 't> {
+impl<'s, 't, 'l> Walk<'s, 't, 'l> {
     #[inline]
-    pub(super) fn new(starts: &'s Starts, view: &View<'t>, from: usize) -> Walk<'s, 't> {
-        let offset = from - view.base();
-        let bytes = view.from(view.base());
+    pub(super) fn new(
+        scanner: &'s Scanner,
+        view: &View<'t>,
+        from: usize,
+        leads: &'l mut Leads,
+    ) -> Walk<'s, 't, 'l> {
+        let starts = &scanner.starts;
+        let mut first = from;
+        if starts.has_leads {
+            leads.open(scanner, view, from);
+            first = first.min(leads.read);
+        }
         let mut walk = Walk {
+            scanner,
             starts,
             view: *view,
-            bytes,
+            bytes: view.from(view.base()),
             masks: [0; BATCH_BLOCKS],
             next_mask: 0,
             masks_end: 0,
-            block: offset,
+            block: 0,
             bits: 0,
-            ahead: offset,
+            ahead: 0,
             windows: starts.needs.windows(),
             wide: NOWHERE,
+            next_due: leads.index_from(from),
+            leads,
+            from: from - view.base(),
             merged: Vec::new(),
         };
-        walk.stand_at(offset);
-        walk.find_wide(offset);
+        walk.stand_at(first - view.base());
+        walk.find_wide(walk.from);
         walk
     }
 
@@ -86,52 +108,101 @@ impl<'s, 't> Walk<'s, 't> {
     fn find(&mut self) -> Option<(usize, Found<'s>)> {
         loop {
             let told = self.peek();
-            let offset = told.min(self.wide);
+            let due = self.due();
+            let offset = told.min(self.wide).min(due);
             if offset == NOWHERE {
+                self.leads.read = self.leads.read.max(self.view.end());
                 return None;
             }
-            let [ahead, behind] = match told == offset {
-                true => {
-                    self.bits &= self.bits - 1;
-                    let more = !self.view.is_last();
-                    self.starts.rules(self.bytes, offset, more)
+            let mut rules: &[u16] = &[];
+            if told == offset {
+                self.bits &= self.bits - 1;
+                let here = self.starts.told(self.bytes, offset, !self.view.is_last());
+                if self.starts.has_leads {
+                    self.begin_leads(&here, offset);
                 }
-                false => [&[][..], &[]],
-            };
+                if offset >= self.from {
+                    rules = here.rules;
+                }
+            }
             let mut wide: &[u16] = &[];
             if self.wide == offset {
                 wide = &self.starts.wide;
                 self.find_wide(offset + 1);
             }
-            match [ahead, behind, wide] {
-                [[], [], []] => {}
-                [rules, [], []] | [[], rules, []] | [[], [], rules] => {
-                    return Some((offset, Found::One(rules)));
-                }
-                sources => {
-                    self.merged.clear();
-                    self.merged.extend(sources.into_iter().flatten());
-                    self.merged.sort_unstable();
-                    return Some((offset, Found::Merged));
-                }
+            match (rules, wide) {
+                _ if due == offset => {}
+                ([], []) => continue,
+                (rules, []) | ([], rules) => return Some((offset, Found::One(rules))),
+                _ => {}
+            }
+            self.merge(rules, wide, due == offset);
+            return Some((offset, Found::Merged));
+        }
+    }
+
+    /// Reads the leads that may begin here, unless it has been done.
+    #[inline]
+    fn begin_leads(&mut self, here: &Here<'_>, offset: usize) {
+        let at = self.view.base() + offset;
+        if at >= self.leads.read {
+            self.leads.read = at + 1;
+            let mut some = false;
+            for rule in here.leads() {
+                self.leads.begin(self.scanner, &self.view, rule, at);
+                some = true;
+            }
+            if some {
+                let from = self.view.base() + self.from.max(offset);
+                self.next_due = self.leads.index_from(from);
             }
         }
+    }
+
+    /// Offset of the next place where a rule is due.
+    #[inline]
+    fn due(&self) -> usize {
+        let at = self.leads.due_at(self.next_due);
+        // A place at the end of what is at hand waits for what comes.
+        let at = at.filter(|at| *at < self.view.end());
+        at.map_or(NOWHERE, |at| at - self.view.base())
+    }
+
+    fn merge(&mut self, rules: &[u16], wide: &[u16], due: bool) {
+        self.merged.clear();
+        self.merged.extend_from_slice(rules);
+        self.merged.extend_from_slice(wide);
+        if due {
+            let told = self.merged.len();
+            self.merged.extend(self.leads.due_together(self.next_due));
+            self.next_due += self.merged.len() - told;
+            if self.leads.drop_done(self.next_due) {
+                self.next_due = 0;
+            }
+        }
+        self.merged.sort_unstable();
     }
 
     /// Leaves out what is before `at`.
     #[inline]
     pub(crate) fn seek(&mut self, at: usize) {
         let offset = at - self.view.base();
+        self.from = self.from.max(offset);
         if self.wide < offset {
             self.find_wide(offset);
         }
-        while offset >= self.ahead && self.next_mask < self.masks_end {
+        let mut needed = offset;
+        if self.starts.has_leads {
+            self.next_due = self.leads.index_from(at);
+            needed = offset.saturating_sub(LOOK_BEHIND_BYTES_MAX);
+        }
+        while needed >= self.ahead && self.next_mask < self.masks_end {
             self.next_block();
         }
-        if offset >= self.ahead {
-            self.stand_at(offset);
-        } else if offset > self.block {
-            self.bits &= match offset - self.block {
+        if needed >= self.ahead {
+            self.stand_at(needed);
+        } else if needed > self.block {
+            self.bits &= match needed - self.block {
                 skipped @ ..BLOCK => u64::MAX << skipped,
                 _ => 0,
             };

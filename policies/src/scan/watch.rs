@@ -6,6 +6,7 @@
 //! kept at hand after it was sent.
 
 use super::candidate::{Candidate, Outcome};
+use super::leads::{After, Leads};
 use super::view::View;
 use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
 use crate::rule::Confidence;
@@ -149,7 +150,11 @@ impl Watcher {
         from: usize,
         on_match: &mut dyn FnMut(Match),
     ) {
-        let mut walk = scanner.starts.walk(view, from.min(self.read));
+        let mut leads = match &scanner.compiled[usize::from(rule)].after {
+            Some(After::Forwards(_)) => Leads::default(),
+            _ => Leads::none(),
+        };
+        let mut walk = scanner.walk(view, from.min(self.read), &mut leads);
         while let Some((at, rules)) = walk.next() {
             if at >= self.read {
                 return;
