@@ -19,16 +19,23 @@ struct Naive {
     regex: PikeVM,
     after: Option<PikeVM>,
     region_end: Option<PikeVM>,
+    /// What must occur somewhere in a text for the rule to match in it, and all its parts: it only
+    /// saves the naive search where there is nothing to find.
+    occurs: Vec<regex::Regex>,
 }
 
 /// Rewrites the rule dialect for a Unicode engine by plain substitution: enough for expressions
 /// that have no escaped backslash before one of these letters.
-fn pike(pattern: &str) -> PikeVM {
-    let ascii = pattern
+fn ascii(pattern: &str) -> String {
+    pattern
         .replace(r"\b", r"(?-u:\b)")
         .replace(r"\d", "[0-9]")
         .replace(r"\w", "[0-9A-Za-z_]")
-        .replace(r"\s", r"[\t\n\x0B\x0C\r ]");
+        .replace(r"\s", r"[\t\n\x0B\x0C\r ]")
+}
+
+fn pike(pattern: &str) -> PikeVM {
+    let ascii = ascii(pattern);
     PikeVM::builder()
         .configure(PikeVM::config().match_kind(MatchKind::All))
         .build(&ascii)
@@ -42,6 +49,11 @@ impl Oracle {
             regex: pike(rule.regex()),
             after: rule.after().map(pike),
             region_end: rule.region().map(|(end, _)| pike(end)),
+            occurs: [Some(rule.regex()), rule.after()]
+                .into_iter()
+                .flatten()
+                .map(|part| regex::Regex::new(&ascii(part)).expect("the dialect is the crate's"))
+                .collect(),
         };
         Oracle {
             rules: rules.iter().map(naive).collect(),
@@ -61,6 +73,8 @@ impl Oracle {
     }
 
     fn walk(&self, text: &str, rules: &[usize]) -> Vec<Match> {
+        let occurs = |index: &usize| self.rules[*index].occurs.iter().all(|r| r.is_match(text));
+        let rules: Vec<usize> = rules.iter().copied().filter(occurs).collect();
         let mut caches: Vec<Cache> = rules
             .iter()
             .map(|index| self.rules[*index].regex.create_cache())
