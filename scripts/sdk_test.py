@@ -18,6 +18,7 @@ import pytest
 URL = os.environ["PENSTOCK_URL"]
 TOKEN = os.environ["PENSTOCK_TOKEN"]
 TOKEN_OTHER = os.environ["PENSTOCK_TOKEN_OTHER"]
+TOKEN_PLATFORM = os.environ["PENSTOCK_TOKEN_PLATFORM"]
 MODEL = "llama-3-8b"
 # Documented examples, put together here so that no scanner stops at this file.
 SECRET = "AKIA" + "IOSFODNN7" + "EXAMPLE"
@@ -228,6 +229,40 @@ def test_a_prompt_is_masked_before_the_model_sees_it(client):
     assert "Order for " in seen
     assert_masked(seen)
     assert TOKEN not in seen, "the caller's credential stays with the gateway"
+
+
+SOUND = ("meeting.wav", b"RIFF\x00\x01\xff\r\n--\r\n" * 1000, "audio/wav")
+
+
+def transcribe(token: str, prompt: str):
+    """The client writes a form with a file."""
+    audio = openai_client(token).audio.transcriptions
+    return audio.create(model="whisper-1", file=SOUND, prompt=prompt)
+
+
+def test_sound_needs_a_grant_and_its_prompt_is_inspected():
+    assert transcribe(TOKEN_PLATFORM, "names: Łukasz, Dana").text == "names: Łukasz, Dana"
+    assert_masked(transcribe(TOKEN_PLATFORM, "about CUST-12345674").text)
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        transcribe(TOKEN_PLATFORM, f"key {SECRET}")
+    assert caught.value.code == "request_blocked"
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        transcribe(TOKEN, "names")
+    assert caught.value.code == "media_not_permitted"
+
+
+def test_a_picture_needs_a_grant():
+    url = "data:image/png;base64,iVBORw0KGgo="
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    messages = [{"role": "user", "content": parts}]
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        openai_client().chat.completions.create(model=MODEL, messages=messages)
+    assert caught.value.code == "media_not_permitted"
+    platform = openai_client(TOKEN_PLATFORM)
+    assert platform.chat.completions.create(model=MODEL, messages=messages).choices
 
 
 def test_a_body_over_the_bound(client):
