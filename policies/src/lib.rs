@@ -15,12 +15,14 @@
 //! | [`scan`] | rules compiled into one scanner |
 //! | [`prefilter`] | where in a text something may begin: the vectorised first look |
 //! | [`mask`] | replacing matches, in whole texts and in texts that arrive in pieces |
+//! | [`lane`] | text in other clothes: encodings undone, weights told from text |
 //! | `policy` | the operator's files, compiled; scopes of callers |
 //! | `profile` | routes of inference servers |
 //! | `text` | strings of JSON documents, and their replacement in place |
 //! | `inspect` | verdicts on requests; content codings |
 //! | `respond` | responses: JSON, event streams, plain text; the gateway's own errors |
 
+pub mod lane;
 pub mod mask;
 pub mod prefilter;
 pub mod rule;
