@@ -63,7 +63,8 @@ impl BlobKind {
 /// What kind of file begins with these bytes; `None` when they say nothing. Never
 /// [`BlobKind::Opaque`]: that takes more than a beginning.
 pub fn classify(bytes: &[u8]) -> Option<BlobKind> {
-    let tests: [(fn(&[u8]) -> bool, BlobKind); 10] = [
+    type Test = fn(&[u8]) -> bool;
+    let tests: [(Test, BlobKind); 10] = [
         (is_gguf, BlobKind::Gguf),
         (is_safetensors, BlobKind::Safetensors),
         (is_numpy, BlobKind::Numpy),
