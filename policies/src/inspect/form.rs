@@ -73,6 +73,9 @@ impl PolicySet {
                     written.content = Cow::Owned(text.into_owned().into_bytes());
                 }
             } else {
+                if let Some((_, sieve)) = scope.request() {
+                    sieve.measure_file(part.content, &mut findings, &location);
+                }
                 media.insert(part.media_type.map_or(Media::File, Media::of_type));
             }
             parts.push(written);

@@ -1,6 +1,7 @@
 //! A text that comes in pieces, masked as it comes.
 
 use super::{MaskKey, Plan, Writer};
+use crate::lane::blob::RunMeter;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
 use crate::scan::{Match, Scanner};
@@ -27,6 +28,8 @@ pub struct Channel {
     base: usize,
     sent: usize,
     lanes: Lanes,
+    /// What guards on runs have measured of this text; theirs alone.
+    pub(crate) meters: Vec<RunMeter>,
 }
 
 // === impl Channel ===

@@ -144,6 +144,7 @@ fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
         groups: Vec::new(),
         except_groups: Vec::new(),
         rules,
+        runs: None,
     })
 }
 

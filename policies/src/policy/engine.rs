@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::runs::RunGuard;
 use crate::mask::{Channel, MaskKey, Plan, mask_text};
 use crate::rule::Speaker;
 use crate::scan::{Match, Scanner};
@@ -20,12 +21,15 @@ pub(crate) struct Engine {
 }
 
 /// Which rules apply to one caller in one direction, and what each of them leads to.
+#[derive(Clone)]
 pub(crate) struct Sieve {
     pub(super) plan: Plan,
     /// By speaker, where a rule asks for one: the part of the plan that applies to those words.
     pub(super) by_speaker: Option<Box<[Plan; Speaker::ALL.len()]>>,
     /// By rule index; `None` where no guard of this caller uses the rule.
     pub(super) verdicts: Vec<Option<Verdict>>,
+    /// What applies to runs that are no text.
+    pub(super) runs: Vec<RunGuard>,
 }
 
 /// What a match of one rule leads to: the strictest of the guards that use it.
@@ -73,6 +77,7 @@ impl Engine {
         if text.is_empty() {
             return None;
         }
+        sieve.measure_whole(text, findings, location);
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
         mask_text(&self.scanner, plan, &self.key, text, &mut report)
     }
@@ -87,6 +92,7 @@ impl Engine {
         findings: &mut Findings,
         location: &dyn Fn() -> String,
     ) {
+        sieve.measure(channel, delta, findings, location);
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
         channel.push(
             &self.scanner,

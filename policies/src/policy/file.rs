@@ -45,6 +45,9 @@ pub(super) struct GuardTable {
     pub(super) packs: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) rules: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) weights: bool,
+    pub(super) opaque_bytes: Option<Spanned<usize>>,
     pub(super) action: Spanned<String>,
     #[serde(default)]
     pub(super) groups: Vec<String>,

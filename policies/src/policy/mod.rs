@@ -12,6 +12,7 @@ mod glob;
 mod library;
 mod media;
 mod resolve;
+mod runs;
 mod scope;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::rule::{ExampleFailure, Pack, Speaker};
 use crate::scan::{RuleIndex, RuleMask};
 use crate::verdict::{Action, Direction};
 use engine::{Engine, Sieve, Verdict};
+use runs::{RunGuard, RunRule};
 use scope::Grant;
 
 /// Where a policy comes from.
@@ -66,6 +68,7 @@ struct Guard {
     groups: Vec<Glob>,
     except_groups: Vec<Glob>,
     rules: Vec<RuleIndex>,
+    runs: Option<RunRule>,
 }
 
 /// What a policy consists of, for people.
@@ -184,7 +187,17 @@ fn sieve(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sie
             }
         }
     }
-    if verdicts.iter().all(Option::is_none) {
+    let runs = guards.iter().filter(|guard| guard.looks(direction));
+    let runs: Vec<RunGuard> = runs
+        .filter_map(|guard| {
+            Some(RunGuard {
+                guard: guard.name.clone(),
+                action: guard.action,
+                rule: guard.runs.clone()?,
+            })
+        })
+        .collect();
+    if runs.is_empty() && verdicts.iter().all(Option::is_none) {
         return None;
     }
     let mut plan = Plan {
@@ -220,6 +233,7 @@ fn sieve(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sie
         plan,
         by_speaker,
         verdicts,
+        runs,
     })
 }
 

@@ -14,6 +14,7 @@ use super::file::{ApproversTable, GrantTable, GuardTable};
 use super::glob::Glob;
 use super::library::Source;
 use super::media::{Media, MediaSet};
+use super::runs::RunRule;
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
 use crate::rule::{Pack, Rule, suggest};
@@ -148,8 +149,9 @@ impl Place<'_> {
         };
         let action = self.action(guard, response);
         let rules = self.rules(guard, names);
-        if rules.is_empty() && self.errors.len() == before {
-            self.error(table, "a guard must name packs or rules");
+        let runs = self.runs(guard, action);
+        if rules.is_empty() && runs.is_none() && self.errors.len() == before {
+            self.error(table, "a guard must name packs or rules, or stop weights");
         }
         if guard.name.get_ref().is_empty() {
             self.error(
@@ -172,6 +174,31 @@ impl Place<'_> {
                 .map(|text| Glob::new(text))
                 .collect(),
             rules,
+            runs,
+        })
+    }
+
+    /// What a guard says of runs that are no text.
+    fn runs(&mut self, guard: &GuardTable, action: Action) -> Option<RunRule> {
+        if !guard.weights && guard.opaque_bytes.is_none() {
+            return None;
+        }
+        if action == Action::Mask {
+            let reason = "weights and opaque runs cannot be masked: what they are shows when \
+                          their beginning is out; use \"block\" or \"flag\"";
+            self.error(&guard.action, reason);
+        }
+        if let Some(bytes) = &guard.opaque_bytes
+            && *bytes.get_ref() < OPAQUE_BYTES_MIN
+        {
+            let reason = format!(
+                "opaque_bytes is at least {OPAQUE_BYTES_MIN}: shorter runs are keys, digests and ids"
+            );
+            self.error(bytes, reason);
+        }
+        Some(RunRule {
+            weights: guard.weights,
+            opaque_bytes: guard.opaque_bytes.as_ref().map(|bytes| *bytes.get_ref()),
         })
     }
 
@@ -285,6 +312,9 @@ impl Place<'_> {
         rules
     }
 }
+
+/// The least that `opaque_bytes` may be.
+const OPAQUE_BYTES_MIN: usize = 256;
 
 /// Most words that an error lists as known.
 const KNOWN_WORDS_MAX: usize = 12;

@@ -16,6 +16,8 @@ use crate::profile::Operation;
 #[derive(Clone)]
 pub struct Scope {
     inner: Arc<Inner>,
+    /// Runs that are no text are what was asked for: embeddings.
+    runs_pass: bool,
 }
 
 struct Inner {
@@ -24,6 +26,8 @@ struct Inner {
     grants: Vec<Arc<Grant>>,
     request: Option<Sieve>,
     response: Option<Sieve>,
+    /// The same without guards on runs, where there are any.
+    response_of_runs: Option<Sieve>,
     engine: Option<Arc<Engine>>,
 }
 
@@ -64,10 +68,12 @@ impl Scope {
             grants: Vec::new(),
             request: None,
             response: None,
+            response_of_runs: None,
             engine: None,
         };
         Scope {
             inner: Arc::new(inner),
+            runs_pass: false,
         }
     }
 
@@ -77,15 +83,18 @@ impl Scope {
         request: Option<Sieve>,
         response: Option<Sieve>,
     ) -> Scope {
+        let response_of_runs = response.as_ref().and_then(Sieve::without_runs);
         let inner = Inner {
             everything: false,
             grants,
             request,
             response,
+            response_of_runs,
             engine: Some(engine),
         };
         Scope {
             inner: Arc::new(inner),
+            runs_pass: false,
         }
     }
 
@@ -164,7 +173,20 @@ impl Scope {
     }
 
     pub(crate) fn response(&self) -> Option<(&Engine, &Sieve)> {
-        Some((self.inner.engine.as_deref()?, self.inner.response.as_ref()?))
+        let sieve = self
+            .inner
+            .response_of_runs
+            .as_ref()
+            .filter(|_| self.runs_pass);
+        let sieve = sieve.or(self.inner.response.as_ref())?;
+        Some((self.inner.engine.as_deref()?, sieve))
+    }
+
+    /// The scope for what this operation answers: embeddings are runs that are no text.
+    pub(crate) fn for_answers_of(&self, operation: Operation) -> Scope {
+        let mut scope = self.clone();
+        scope.runs_pass = operation == Operation::Embed;
+        scope
     }
 
     fn granting(&self, operation: Operation) -> impl Iterator<Item = &Grant> {

@@ -79,10 +79,11 @@ impl PolicySet {
     pub fn response_filter(
         &self,
         scope: &Scope,
-        _route: &Route,
+        route: &Route,
         status: u16,
         content_type: Option<&str>,
     ) -> Result<ResponseFilter, ResponseRefusal> {
+        let scope = &scope.for_answers_of(route.operation);
         let mode = if !scope.guards_response() {
             Mode::Through
         } else {
