@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use regex_syntax::hir::Look;
 use toml::Spanned;
 
 use super::diagnostic::suggest;
@@ -104,8 +105,16 @@ pub(super) fn check_length(raw: &RawRule, pattern: &Pattern) -> Checked<usize> {
 }
 
 pub(super) fn parse_after(raw: &Spanned<String>) -> Checked<Pattern> {
-    let pattern = parse_pattern(raw)?;
-    match pattern.hir.properties().maximum_len() {
+    let pattern = parse_any_pattern(raw)?;
+    let properties = pattern.hir.properties();
+    // `^` alone is empty too: nothing stands before the start of the text.
+    if properties.minimum_len() == Some(0) && !properties.look_set().contains(Look::Start) {
+        return Err(fault(
+            raw,
+            "`after` matches the empty text: it always stands",
+        ));
+    }
+    match properties.maximum_len() {
         Some(length) if length <= LOOK_BEHIND_BYTES_MAX => Ok(pattern),
         _ => Err(fault(
             raw,
@@ -166,11 +175,11 @@ fn near<T>(
         return Err(fault(raw, reason));
     }
     let farthest = within.max(after);
-    let usable = |word: &String| !word.is_empty() && word.is_ascii() && word.len() <= farthest;
+    let usable = |word: &String| !word.is_empty() && word.len() <= farthest;
     if words.is_empty() || !words.iter().all(usable) {
         return Err(fault(
             raw,
-            "`words` are one or more ASCII words no longer than `within` or `after`",
+            "`words` are one or more words no longer than `within` or `after`",
         ));
     }
     Ok(Context {

@@ -111,7 +111,7 @@ pub(crate) struct Pattern {
 /// Words of which one must stand near a match.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Lower-case ASCII; found in any case, never as a part of a longer word.
+    /// ASCII letters in lower case; those are found in any case, never within a longer word.
     pub words: Vec<String>,
     /// Within how many bytes before the match the whole word must lie.
     pub within: usize,

@@ -11,7 +11,7 @@ macro_rules! files {
 }
 
 /// Name and TOML text of every shipped pack.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     (
         "secrets",
         files!(
@@ -24,7 +24,24 @@ const SHIPPED: [(&str, &str); 5] = [
             "secrets/generic.toml",
         ),
     ),
-    ("personal", files!("personal.toml")),
+    (
+        "personal",
+        files!(
+            "personal/finance.toml",
+            "personal/wallets.toml",
+            "personal/europe-west.toml",
+            "personal/europe-south.toml",
+            "personal/europe-east.toml",
+            "personal/nordic.toml",
+            "personal/americas.toml",
+            "personal/asia.toml",
+            "personal/south.toml",
+            "personal/documents.toml",
+            "personal/network.toml",
+            "personal/contact.toml",
+        ),
+    ),
+    ("email-light", files!("email-light.toml")),
     ("customer", files!("customer.toml")),
     ("injection", files!("injection.toml")),
     ("high-risk", files!("high-risk.toml")),

@@ -151,7 +151,7 @@ impl Naive {
 /// Does some match of `after` end exactly at `at`?
 fn ends_at(after: &PikeVM, text: &str, at: usize) -> bool {
     let mut cache = after.create_cache();
-    (0..at)
+    (0..=at)
         .filter(|start| text.is_char_boundary(*start))
         .any(|start| {
             // The span's end cuts the search, the text beyond it still decides boundaries.

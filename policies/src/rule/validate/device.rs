@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::scheme::{collect, digits, is_uniform, luhn, signs};
+use super::scheme::{collect, digits, is_day, is_uniform, is_yyyymmdd, luhn, signs, small};
 
 /// IMEI: fifteen digits, Luhn (3GPP TS 23.003).
 pub(super) fn imei(value: &str) -> bool {
@@ -101,6 +101,9 @@ pub(super) fn e164(value: &str) -> bool {
     let Some(count) = collect(value, &mut number) else {
         return false;
     };
+    if is_written_date(value) {
+        return false;
+    }
     // Written with 00 in the place of the plus.
     let number = number[..count]
         .strip_prefix(b"00")
@@ -148,6 +151,34 @@ fn is_assigned(code: u32) -> bool {
             | 670 | 672..=683 | 685..=692 | 800 | 808 | 850 | 852 | 853 | 855 | 856 | 870 | 878
             | 880..=883 | 886 | 888 | 960..=968 | 970..=977 | 979 | 992..=996 | 998
     )
+}
+
+/// Seven to fifteen digits that are no time and no span of years: what a telephone number without
+/// its country code may be.
+pub(super) fn phone_national(value: &str) -> bool {
+    let mut number = [0; 15];
+    let Some(count @ 7..) = collect(value, &mut number) else {
+        return false;
+    };
+    let number = number.map(|sign| sign.wrapping_sub(b'0'));
+    let timestamp = count > 11 && is_yyyymmdd(&number);
+    number[..count].iter().all(|digit| *digit < 10)
+        && !is_uniform(&number[..count])
+        && !timestamp
+        && !is_written_date(value)
+}
+
+/// Eight digits with a separator that are a day, either way round, or two years.
+pub(super) fn is_written_date(value: &str) -> bool {
+    let Some(number) = digits::<8>(value) else {
+        return false;
+    };
+    let (first, last) = (small(&number[..4]), small(&number[4..]));
+    let (one, two) = (small(&number[..2]), small(&number[2..4]));
+    let is_year = |year: u32| (1900..2100).contains(&year);
+    let day_first = is_year(last) && (is_day(last, two, one) || is_day(last, one, two));
+    let years = is_year(first) && is_year(last);
+    value.contains(['-', '.', '/', ' ']) && (is_yyyymmdd(&number) || day_first || years)
 }
 
 /// A number of the North American plan: area and exchange begin with 2 to 9.
@@ -243,7 +274,28 @@ mod tests {
         );
         refuses(
             "e164",
-            &["+999 123 4567", "+210 1234567", "+1 155 010 9999", "+123"],
+            &[
+                "+999 123 4567",
+                "+210 1234567",
+                "+1 155 010 9999",
+                "+123",
+                "+2018-12-18",
+            ],
+        );
+        accepts(
+            "phone_national",
+            &["030 / 901820", "0171 5550199", "555 01 09"],
+        );
+        refuses(
+            "phone_national",
+            &[
+                "2024-05-17",
+                "17.05.2024",
+                "2017-2022",
+                "197001010000.00",
+                "1024 20",
+                "000 000 000",
+            ],
         );
         accepts("nanp", &["(212) 555-0147", "1-800-555-0199"]);
         refuses(

@@ -2,6 +2,7 @@
 
 use super::scheme::{
     collect, count, digits, is_day, is_uniform, luhn, mod_11_10, number, signs, small, weighted,
+    without_prefix,
 };
 
 /// Poland's PESEL: date of birth with the century in the month, weights 1, 3, 7, 9.
@@ -19,7 +20,7 @@ pub(super) fn pl_pesel(value: &str) -> bool {
 
 /// Poland's NIP: modulus 11; ten does not occur.
 pub(super) fn pl_nip(value: &str) -> bool {
-    digits::<10>(value).is_some_and(|nip| {
+    digits::<10>(without_prefix(value, &["PL"])).is_some_and(|nip| {
         let sum = weighted(&nip, &[6, 5, 7, 2, 3, 4, 5, 6, 7]);
         !is_uniform(&nip) && sum % 11 == u32::from(nip[9])
     })
@@ -135,7 +136,8 @@ pub(super) fn lv_personas_kods(value: &str) -> bool {
 
 /// Croatia's OIB: ISO 7064 MOD 11,10.
 pub(super) fn hr_oib(value: &str) -> bool {
-    digits::<11>(value).is_some_and(|oib| !is_uniform(&oib) && mod_11_10(&oib))
+    digits::<11>(without_prefix(value, &["HR"]))
+        .is_some_and(|oib| !is_uniform(&oib) && mod_11_10(&oib))
 }
 
 /// The JMBG of the states of former Yugoslavia (EMŠO in Slovenia): date, region, modulus 11.

@@ -1,6 +1,6 @@
 //! Accounts, banks and legal entities.
 
-use super::scheme::{SIGNS_MAX, collect, digits, mod_97_10, signs, small, weighted};
+use super::scheme::{SIGNS_MAX, collect, digits, is_uniform, mod_97_10, signs, small, weighted};
 
 /// The longest IBAN, and so the most that is read of one.
 const IBAN_SIGNS_MAX: usize = 34;
@@ -45,14 +45,26 @@ pub(super) fn iban(value: &str) -> bool {
         && mod_97_10(body.iter().chain(&compact[..4])) == 1
 }
 
-/// ABA routing transit number: weights 3, 7, 1, and a prefix that a Federal Reserve district,
-/// a thrift, an electronic institution or traveller's cheques have.
+/// ABA routing transit number: weights 3, 7, 1, and a first digit that is in use: of a Federal
+/// Reserve district or the government, a thrift, an electronic institution, traveller's cheques.
 pub(super) fn aba_routing(value: &str) -> bool {
     let Some(number) = digits::<9>(value) else {
         return false;
     };
-    matches!(small(&number[..2]), 1..=12 | 21..=32 | 61..=72 | 80)
+    matches!(small(&number[..2]), 1..=39 | 60..=89)
         && weighted(&number, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
+}
+
+/// Six to eighteen digits, not all the same and no calendar date: as much as can be said of account
+/// numbers in general.
+pub(super) fn account_number(value: &str) -> bool {
+    let mut number = [0; 18];
+    let count = collect(value, &mut number);
+    count.is_some_and(|count| {
+        let number = &number[..count];
+        let plain = number.iter().all(u8::is_ascii_digit) && !is_uniform(number);
+        count > 5 && plain && !super::device::is_written_date(value)
+    })
 }
 
 /// ISO 17442: twenty letters and digits, MOD 97-10.
@@ -134,6 +146,11 @@ mod tests {
     fn banks() {
         catches_a_changed_digit("aba_routing", &["111000025", "0210-0002-1", "322271627"]);
         refuses("aba_routing", &["000000000", "411000023", "11100002"]);
+        accepts("account_number", &["1234-5678-90", "532013000"]);
+        refuses(
+            "account_number",
+            &["12345", "000000", "2021-04-01", "1234567890123456789"],
+        );
         accepts("bic", &["DEUTDEFF", "DEUT DE FF 500", "COBADEFFXXX"]);
         refuses("bic", &["DEUTZZFF", "DEUTDEF", "DEUTDEFF5", "D3UTDEFF"]);
     }

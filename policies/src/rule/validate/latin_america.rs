@@ -112,8 +112,13 @@ pub(super) fn mx_rfc_checked(value: &str) -> bool {
 pub(super) fn ar_cuit(value: &str) -> bool {
     digits::<11>(value).is_some_and(|cuit| {
         let sum = weighted(&cuit[..10], &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
-        matches!(small(&cuit[..2]), 20 | 23..=27 | 30 | 33 | 34)
-            && (11 - sum % 11) % 11 == u32::from(cuit[10])
+        let check = match sum % 11 {
+            0 => 0,
+            // Ten has no digit: the holder gets another kind, or a nine.
+            1 => 9,
+            remainder => 11 - remainder as u8,
+        };
+        matches!(small(&cuit[..2]), 20 | 23..=27 | 30 | 33 | 34) && cuit[10] == check
     })
 }
 
@@ -173,10 +178,10 @@ pub(super) fn pe_ruc(value: &str) -> bool {
     })
 }
 
-/// Ecuador's cédula: a province, a third digit below six, and Luhn.
+/// Ecuador's cédula: a province, a third digit of a person, and Luhn.
 pub(super) fn ec_cedula(value: &str) -> bool {
     digits::<10>(value).is_some_and(|cedula| {
-        matches!(small(&cedula[..2]), 1..=24 | 30) && cedula[2] < 6 && luhn(&cedula)
+        matches!(small(&cedula[..2]), 1..=24 | 30) && cedula[2] < 7 && luhn(&cedula)
     })
 }
 
@@ -232,6 +237,7 @@ mod tests {
     #[test]
     fn south_america() {
         catches_a_changed_digit("ar_cuit", &["20-05536168-2", "30-71031609-7"]);
+        accepts("ar_cuit", &["23-12590548-9"]);
         catches_a_changed_digit("cl_rut", &["12.531.909-2", "76.086.428-5"]);
         accepts("cl_rut", &["12345670-K"]);
         refuses("cl_rut", &["11.111.111-2", "12531909-K"]);

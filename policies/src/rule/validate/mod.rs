@@ -45,7 +45,7 @@ const fn entry(name: &'static str, source: &'static str, accepts: fn(&str) -> bo
 }
 
 /// How many validators there are; their places fit a byte.
-const COUNT: usize = 138;
+const COUNT: usize = 140;
 
 /// All of them, by family.
 static ENTRIES: [Entry; COUNT] = [
@@ -65,6 +65,11 @@ static ENTRIES: [Entry; COUNT] = [
         "aba_routing",
         "American Bankers Association",
         finance::aba_routing,
+    ),
+    entry(
+        "account_number",
+        "Six to eighteen digits",
+        finance::account_number,
     ),
     entry("lei", "ISO 17442", finance::lei),
     entry("bic", "ISO 9362", finance::bic),
@@ -244,6 +249,11 @@ static ENTRIES: [Entry; COUNT] = [
     entry("vin", "49 CFR 565", device::vin),
     entry("vin_shape", "ISO 3779", device::vin_shape),
     entry("e164", "ITU-T E.164", device::e164),
+    entry(
+        "phone_national",
+        "Seven to fifteen digits",
+        device::phone_national,
+    ),
     entry("nanp", "North American Numbering Plan", device::nanp),
     entry("mrz", "ICAO 9303", document::mrz),
     entry(

@@ -33,6 +33,15 @@ pub(super) fn collect(value: &str, signs: &mut [u8]) -> Option<usize> {
     Some(count)
 }
 
+/// The value without the country code that stands before the number as a VAT number has it.
+pub(super) fn without_prefix<'a>(value: &'a str, prefixes: &[&str]) -> &'a str {
+    let bare = |prefix: &&str| {
+        let (head, rest) = value.split_at_checked(prefix.len())?;
+        head.eq_ignore_ascii_case(prefix).then_some(rest)
+    };
+    prefixes.iter().find_map(bare).unwrap_or(value)
+}
+
 /// How many letters and digits the value has.
 pub(super) fn count(value: &str) -> usize {
     value.bytes().filter(u8::is_ascii_alphanumeric).count()

@@ -2,6 +2,7 @@
 
 use super::scheme::{
     base36, collect, digits, is_ddmmyy, is_uniform, luhn, number, signs, small, weighted,
+    without_prefix,
 };
 
 /// The control letter of a Spanish number, by its remainder to 23.
@@ -121,7 +122,7 @@ pub(super) fn it_codice_fiscale(value: &str) -> bool {
 
 /// Italy's partita IVA: eleven digits, Luhn.
 pub(super) fn it_partita_iva(value: &str) -> bool {
-    digits::<11>(value).is_some_and(|iva| {
+    digits::<11>(without_prefix(value, &["IT"])).is_some_and(|iva| {
         let office = small(&iva[7..10]);
         !is_uniform(&iva) && matches!(office, 1..=121 | 888 | 999) && luhn(&iva)
     })
@@ -154,7 +155,7 @@ pub(super) fn pt_citizen_card(value: &str) -> bool {
 
 /// Greece's AFM: nine digits, powers of two, modulus 11, then 10.
 pub(super) fn gr_afm(value: &str) -> bool {
-    digits::<9>(value).is_some_and(|afm| {
+    digits::<9>(without_prefix(value, &["EL", "GR"])).is_some_and(|afm| {
         let sum = weighted(&afm[..8], &[256, 128, 64, 32, 16, 8, 4, 2]);
         !is_uniform(&afm) && sum % 11 % 10 == u32::from(afm[8])
     })

@@ -6,7 +6,7 @@ use super::scheme::{
 };
 
 /// Germany's tax identification number: ISO 7064 MOD 11,10, and of the first ten digits exactly
-/// one occurs twice or three times, though not three times in a row (BZSt).
+/// one occurs twice or three times (BZSt).
 pub(super) fn de_steuer_id(value: &str) -> bool {
     let Some(id) = digits::<11>(value) else {
         return false;
@@ -16,12 +16,7 @@ pub(super) fn de_steuer_id(value: &str) -> bool {
         counts[usize::from(*digit)] += 1;
     }
     let repeated = counts.iter().filter(|count| **count > 1).count();
-    let in_a_row = id[..10].windows(3).any(is_uniform);
-    id[0] != 0
-        && repeated == 1
-        && counts.iter().all(|count| *count < 4)
-        && !in_a_row
-        && mod_11_10(&id)
+    id[0] != 0 && repeated == 1 && counts.iter().all(|count| *count < 4) && mod_11_10(&id)
 }
 
 /// Germany's pension insurance number: area, date of birth, letter, serial, check digit
