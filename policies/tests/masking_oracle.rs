@@ -9,7 +9,7 @@ mod oracle;
 
 use oracle::{Oracle, compile, pack, prose, shipped_rules};
 use penstock_policies::mask::{Channel, MaskKey, Plan, mask_text};
-use penstock_policies::rule::Rule;
+use penstock_policies::rule::{Confidence, Rule};
 use penstock_policies::scan::{Match, RuleMask, Scanner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -32,9 +32,18 @@ impl Pair {
         }
     }
 
+    /// All rules, from the oracle's confidence on.
+    fn all(&self) -> RuleMask {
+        let mut all = self.scanner.none();
+        for rule in self.scanner.all().iter() {
+            all.insert_from(rule, self.oracle.least);
+        }
+        all
+    }
+
     fn mask_all(&self) -> Plan {
         Plan {
-            mask: self.scanner.all(),
+            mask: self.all(),
             watch: self.scanner.none(),
         }
     }
@@ -83,7 +92,7 @@ impl Pair {
     fn check_block(&self, text: &str) -> (Vec<Match>, String) {
         let (expected, masked) = self.expected(text);
         assert_eq!(
-            self.scanner.find(&self.scanner.all(), text),
+            self.scanner.find(&self.all(), text),
             expected,
             "in {text:?}"
         );
@@ -110,12 +119,12 @@ impl Pair {
         let mut expected = self.oracle.find_each(text);
         let mut each = Vec::new();
         self.scanner
-            .find_each(&self.scanner.all(), text, &mut |m| each.push(m));
+            .find_each(&self.all(), text, &mut |m| each.push(m));
         expected.sort_unstable_by_key(|m| (m.start, m.rule));
         assert_eq!(each, expected, "in {text:?}");
         let plan = Plan {
             mask: self.scanner.none(),
-            watch: self.scanner.all(),
+            watch: self.all(),
         };
         assert_eq!(self.stream(&plan, pieces, text), expected, "in {pieces:?}");
     }
@@ -183,6 +192,25 @@ fn tangled() -> Pair {
     ]))
 }
 
+/// Rules that ask for all that stands around a match, alone and together.
+fn surrounded() -> Pair {
+    Pair::new(pack(&[
+        r#"regex = 'a[ab]*' max_len = 60 before = 'b?c'"#,
+        r#"regex = '[ab]{2,6}' before = '\b'"#,
+        r#"regex = 'b{1,3}' before = 'é|$'"#,
+        r#"regex = '(?i)c[ab]{1,4}' before = '[ab]{0,3}(?:c|\s$)' confidence = 'low'"#,
+        r#"regex = 'ca' context = { words = ["b"], after = 3 }"#,
+        r#"regex = 'a{1,2}\b' context = { words = ["bc", "cc"], within = 4, after = 5 }"#,
+        r#"regex = '[abc]{2,5}' allow = { values = ["AB"], words = ["ca"], regexes = ['^b+$'] }"#,
+        r#"regex = 'a.b' confidence = 'medium' confirm = { words = ["c"], within = 3, after = 4 }"#,
+        r#"regex = '[bc]{3,8}' confidence = 'low' confirm = { entropy = 0.9 }"#,
+        r#"regex = 'bb' confidence = 'low' region = { end = 'a', max = 7 }"#,
+        r#"regex = '[a-c]+' max_len = 60 after = ' ' before = ' ' confidence = 'low'
+           confirm = { words = ["a"], within = 2, entropy = 1.5 }"#,
+        r#"regex = 'é' before = '\s?a' context = { words = ["b"], after = 2 } allow = { values = ["x"] }"#,
+    ]))
+}
+
 /// How many random texts a property sees, by what one costs; `PROPTEST_CASES` soaks.
 const CHEAP_CASES: u32 = 600;
 const COSTLY_CASES: u32 = 60;
@@ -238,6 +266,66 @@ fn random_texts_of_single_rules_at_every_split() {
     runner(CHEAP_CASES)
         .run(&(0..pairs.len(), "[abcé ]{0,16}"), |(index, text)| {
             pairs[index].check_every_split(&text);
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn random_texts_of_surrounded_rules_at_random_cuts() {
+    let mut pair = surrounded();
+    let cuts = prop::collection::vec(1_usize..7, 1..9);
+    for least in Confidence::ALL {
+        pair.oracle.least = least;
+        let plan = pair.mask_all();
+        runner(CHEAP_CASES)
+            .run(&("[abcAé \\n]{0,40}", &cuts), |(text, sizes)| {
+                let (expected, masked) = pair.check_block(&text);
+                prop_assert_eq!(pair.stream(&plan, &cut(&text, &sizes), &masked), expected);
+                pair.check_watch(&text, &cut(&text, &sizes));
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn random_texts_of_single_surrounded_rules_at_every_split() {
+    let alone = |rule: &Rule| Pair::new(vec![rule.clone()]);
+    let mut pairs: Vec<Pair> = surrounded().scanner.rules().iter().map(alone).collect();
+    for least in Confidence::ALL {
+        pairs.iter_mut().for_each(|pair| pair.oracle.least = least);
+        runner(CHEAP_CASES)
+            .run(&(0..pairs.len(), "[abcé ]{0,16}"), |(index, text)| {
+                pairs[index].check_every_split(&text);
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Long runs that fail, over which later starts of the same rules go again.
+#[test]
+fn random_long_runs_are_read_as_if_each_were_the_first() {
+    let pair = Pair::new(pack(&[
+        r#"regex = 'a[abc]*x' max_len = 4000"#,
+        r#"regex = '[ab]+c?b{3}' max_len = 4000 before = 'x|c'"#,
+        r#"regex = '\bb[a-c-]{9,}z' max_len = 4000 entropy = 1.0"#,
+        r#"regex = 'c[abc]+' max_len = 4000 keywords = ["aaaa"]"#,
+    ]));
+    let part = ("[abc-]{1,4}|x|z| ", 1_usize..90);
+    let parts = prop::collection::vec(part, 1..6);
+    let cuts = prop::collection::vec(1_usize..300, 1..5);
+    let plan = pair.mask_all();
+    runner(COSTLY_CASES)
+        .run(&(parts, cuts), |(parts, sizes)| {
+            let text: String = parts
+                .iter()
+                .map(|(part, times)| part.repeat(*times))
+                .collect();
+            let (expected, masked) = pair.check_block(&text);
+            prop_assert_eq!(pair.stream(&plan, &cut(&text, &sizes), &masked), expected);
+            pair.check_watch(&text, &cut(&text, &sizes));
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));

@@ -13,7 +13,7 @@ use super::resolve::{Names, Place};
 use super::scope::Grant;
 use super::{Guard, GuardSummary, PolicySet, PolicySources, Summary};
 use crate::mask::MaskKey;
-use crate::rule::{Pack, shipped};
+use crate::rule::{Confidence, Pack, shipped};
 use crate::scan::{RuleIndex, Scanner};
 use crate::verdict::Action;
 
@@ -141,6 +141,7 @@ fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
         request: false,
         response: true,
         action: Action::Mask,
+        least: Confidence::Low,
         groups: Vec::new(),
         except_groups: Vec::new(),
         rules,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::runs::RunGuard;
 use crate::mask::{Channel, MaskKey, Plan, mask_text};
-use crate::rule::Speaker;
+use crate::rule::{Confidence, Speaker};
 use crate::scan::{Match, Scanner};
 use crate::verdict::{Action, Finding, Findings};
 
@@ -26,13 +26,16 @@ pub(crate) struct Sieve {
     pub(super) plan: Plan,
     /// By speaker, where a rule asks for one: the part of the plan that applies to those words.
     pub(super) by_speaker: Option<Box<[Plan; Speaker::ALL.len()]>>,
-    /// By rule index; `None` where no guard of this caller uses the rule.
-    pub(super) verdicts: Vec<Option<Verdict>>,
+    /// By rule index.
+    pub(super) verdicts: Vec<Verdicts>,
     /// What applies to runs that are no text.
     pub(super) runs: Vec<RunGuard>,
 }
 
-/// What a match of one rule leads to: the strictest of the guards that use it.
+/// What matches of one rule lead to, by their confidence; `None` where they count for no guard.
+pub(super) type Verdicts = [Option<Verdict>; Confidence::ALL.len()];
+
+/// What a match leads to: the strictest of the guards that use it.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) guard: Arc<str>,
@@ -138,7 +141,9 @@ impl Engine {
         location: &dyn Fn() -> String,
     ) {
         let index = usize::from(found.rule.0);
-        let Some(Some(verdict)) = sieve.verdicts.get(index) else {
+        let verdicts = sieve.verdicts.get(index);
+        let verdict = verdicts.and_then(|by| by[found.confidence as usize].as_ref());
+        let Some(verdict) = verdict else {
             debug_assert!(false, "a rule outside the plan was reported");
             return;
         };
@@ -183,7 +188,8 @@ impl fmt::Debug for Engine {
 
 impl fmt::Debug for Sieve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let used = self.verdicts.iter().flatten().count();
+        let counts = |verdicts: &&Verdicts| verdicts.iter().any(Option::is_some);
+        let used = self.verdicts.iter().filter(counts).count();
         f.debug_struct("Sieve")
             .field("rules", &used)
             .finish_non_exhaustive()

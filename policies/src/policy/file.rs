@@ -49,6 +49,7 @@ pub(super) struct GuardTable {
     pub(super) weights: bool,
     pub(super) opaque_bytes: Option<Spanned<usize>>,
     pub(super) action: Spanned<String>,
+    pub(super) min_confidence: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) groups: Vec<String>,
     #[serde(default)]

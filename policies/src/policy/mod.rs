@@ -14,6 +14,7 @@ mod media;
 mod resolve;
 mod runs;
 mod scope;
+mod sieve;
 
 use std::fmt;
 use std::path::Path;
@@ -25,12 +26,11 @@ pub use library::Library;
 pub use media::{Media, MediaSet};
 pub use scope::{Denied, Limits, Scope};
 
-use crate::mask::Plan;
-use crate::rule::{ExampleFailure, Pack, Speaker};
-use crate::scan::{RuleIndex, RuleMask};
+use crate::rule::{Confidence, ExampleFailure, Pack};
+use crate::scan::RuleIndex;
 use crate::verdict::{Action, Direction};
-use engine::{Engine, Sieve, Verdict};
-use runs::{RunGuard, RunRule};
+use engine::Engine;
+use runs::RunRule;
 use scope::Grant;
 
 /// Where a policy comes from.
@@ -64,6 +64,8 @@ struct Guard {
     request: bool,
     response: bool,
     action: Action,
+    /// Matches of less confidence do not count.
+    least: Confidence,
     /// Empty: every caller.
     groups: Vec<Glob>,
     except_groups: Vec<Glob>,
@@ -164,92 +166,9 @@ impl PolicySet {
             .filter(|guard| guard.groups.is_empty() || belongs(&guard.groups))
             .filter(|guard| !belongs(&guard.except_groups))
             .collect();
-        let request = sieve(engine, &applying, Direction::Request);
-        let response = sieve(engine, &applying, Direction::Response);
+        let request = sieve::build(engine, &applying, Direction::Request);
+        let response = sieve::build(engine, &applying, Direction::Response);
         Scope::new(grants, engine.clone(), request, response)
-    }
-}
-
-/// The rules of the guards that look in `direction`; `None` when there are none.
-fn sieve(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sieve> {
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; engine.ids.len()];
-    for guard in guards.iter().filter(|guard| guard.looks(direction)) {
-        for rule in &guard.rules {
-            let slot = &mut verdicts[usize::from(rule.0)];
-            let stricter = slot
-                .as_ref()
-                .is_none_or(|verdict| verdict.action < guard.action);
-            if stricter {
-                *slot = Some(Verdict {
-                    guard: guard.name.clone(),
-                    action: guard.action,
-                });
-            }
-        }
-    }
-    let runs = guards.iter().filter(|guard| guard.looks(direction));
-    let runs: Vec<RunGuard> = runs
-        .filter_map(|guard| {
-            Some(RunGuard {
-                guard: guard.name.clone(),
-                action: guard.action,
-                rule: guard.runs.clone()?,
-            })
-        })
-        .collect();
-    if runs.is_empty() && verdicts.iter().all(Option::is_none) {
-        return None;
-    }
-    let mut plan = Plan {
-        mask: engine.scanner.none(),
-        watch: engine.scanner.none(),
-    };
-    for (index, verdict) in verdicts.iter().enumerate() {
-        let Some(verdict) = verdict else { continue };
-        let rule =
-            RuleIndex(u16::try_from(index).expect("the scanner numbers its rules in 16 bits"));
-        if verdict.action != Action::Mask {
-            plan.watch.insert(rule);
-        }
-        // A block on a live stream must hold the text back until the verdict is certain, so its
-        // rules are masked as well: whoever overlooked the report would still not see the match.
-        let held = direction == Direction::Response && verdict.action == Action::Block;
-        if verdict.action == Action::Mask || held {
-            plan.mask.insert(rule);
-        }
-    }
-    // An answer is the model's; a request has several speakers.
-    let (plan, by_speaker) = match direction {
-        Direction::Response => (plan_of(engine, &plan, Speaker::Assistant), None),
-        Direction::Request => {
-            let asks = |rule: RuleIndex| !engine.scanner.rule(rule).roles.is_empty();
-            let asked = plan.mask.iter().chain(plan.watch.iter()).any(asks);
-            let plans = || Box::new(Speaker::ALL.map(|speaker| plan_of(engine, &plan, speaker)));
-            let by_speaker = asked.then(plans);
-            (plan, by_speaker)
-        }
-    };
-    Some(Sieve {
-        plan,
-        by_speaker,
-        verdicts,
-        runs,
-    })
-}
-
-/// The part of a plan that applies to the words of one speaker.
-fn plan_of(engine: &Engine, plan: &Plan, speaker: Speaker) -> Plan {
-    let part = |whole: &RuleMask| {
-        let mut part = engine.scanner.none();
-        whole
-            .iter()
-            .filter(|rule| engine.scanner.rule(*rule).is_about(speaker))
-            .for_each(|rule| part.insert(rule));
-        part
-    };
-    Plan {
-        mask: part(&plan.mask),
-        watch: part(&plan.watch),
     }
 }
 

@@ -17,7 +17,7 @@ use super::media::{Media, MediaSet};
 use super::runs::RunRule;
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
-use crate::rule::{Pack, Rule, suggest};
+use crate::rule::{Confidence, Pack, Rule, suggest};
 use crate::scan::RuleIndex;
 use crate::verdict::Action;
 
@@ -148,6 +148,7 @@ impl Place<'_> {
             }
         };
         let action = self.action(guard, response);
+        let least = self.least(guard);
         let rules = self.rules(guard, names);
         let runs = self.runs(guard, action);
         if rules.is_empty() && runs.is_none() && self.errors.len() == before {
@@ -167,6 +168,7 @@ impl Place<'_> {
             request,
             response,
             action,
+            least,
             groups: guard.groups.iter().map(|text| Glob::new(text)).collect(),
             except_groups: guard
                 .except_groups
@@ -236,6 +238,18 @@ impl Place<'_> {
             );
         }
         action
+    }
+
+    /// From which confidence on a match counts.
+    fn least(&mut self, guard: &GuardTable) -> Confidence {
+        let Some(word) = &guard.min_confidence else {
+            return Confidence::Medium;
+        };
+        Confidence::from_name(word.get_ref()).unwrap_or_else(|| {
+            let known = Confidence::ALL.map(Confidence::as_str);
+            self.unknown(word, "confidence", known.into_iter());
+            Confidence::Low
+        })
     }
 
     fn approvers(&mut self, guard: &GuardTable) {

@@ -254,6 +254,14 @@ impl Rule {
 // === impl Checks ===
 
 impl Checks {
+    /// How often the bytes of a value are read to check it.
+    pub(crate) fn steps(&self, value: &str) -> usize {
+        let reads = self.keywords.len()
+            + 2 * usize::from(self.entropy_bits_min.is_some())
+            + 2 * usize::from(self.validator.is_some());
+        reads * value.len()
+    }
+
     pub(crate) fn accept(&self, value: &str) -> bool {
         let keyed = self.keywords.is_empty()
             || self

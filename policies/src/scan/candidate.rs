@@ -1,11 +1,12 @@
 //! One rule tried at one start: a few bytes that move forward with the text.
 
 use super::automaton::{Automaton, Before, DEAD, Reading};
-use super::context::Nearby;
+use super::effort::{Effort, Work};
 use super::gate::Told;
 use super::leads::After;
 use super::view::View;
-use crate::rule::{Checks, Rule};
+use super::worth::{NoMatch, Worth};
+use crate::rule::{Checks, Confidence, Rule};
 
 /// What of a rule the scan asks for.
 #[derive(Debug)]
@@ -13,9 +14,11 @@ pub(crate) struct Compiled {
     pub(crate) automaton: Automaton,
     pub(crate) max_len: usize,
     checks: Checks,
+    worth: Worth,
+    /// What must stand behind an end.
+    before: Option<Automaton>,
     /// What must stand before a start.
     pub(crate) after: Option<After>,
-    context: Option<Nearby>,
     region: Option<CompiledRegion>,
 }
 
@@ -32,6 +35,11 @@ pub(crate) struct Candidate {
     pub(crate) start: usize,
     stage: Stage,
     state: u16,
+    /// Bytes at the end of what was at hand that are not read yet, because what stands behind them
+    /// decides: never more than a `before` may ask for.
+    lag: u8,
+    /// What it is worth, as far as that is known.
+    confidence: Confidence,
     /// End of the longest match so far; the start when there is none.
     end: usize,
 }
@@ -40,6 +48,8 @@ pub(crate) struct Candidate {
 enum Stage {
     /// Looking for the longest match; the text from the start is needed.
     Matching,
+    /// The longest match is known and valid; what stands behind it decides.
+    Settling,
     /// Longer than the rule's bound: a match already, as far as the automaton goes on.
     Overlong,
     /// The opening matched: everything up to the end marker or the cap.
@@ -55,7 +65,23 @@ pub(crate) enum Outcome {
     Failed,
     /// A valid match up to `end`. `whole` says that the value was at hand as one text; it depends
     /// on the match alone, never on how the text was cut.
-    Matched { end: usize, whole: bool },
+    Matched {
+        end: usize,
+        whole: bool,
+        confidence: Confidence,
+    },
+}
+
+/// How a candidate's automaton came to rest.
+enum Run {
+    /// More text decides.
+    Undecided,
+    /// At the rule's bound, and could go on.
+    Overlong(usize),
+    /// It can match no more.
+    Died(usize),
+    /// An earlier run of the rule went this way: its end is taken over.
+    Known,
 }
 
 // === impl Compiled ===
@@ -70,6 +96,8 @@ impl Compiled {
         };
         let after = rule.after.as_ref();
         let after = after.map(|after| After::new(&after.hir, &by_itself));
+        let before = rule.before.as_ref();
+        let before = before.map(|p| Automaton::compile(&p.hir, Reading::Anchored));
         let region = rule.region.as_ref().map(|region| {
             let end = Automaton::compile(&region.end.hir, Reading::Anywhere)?;
             Ok::<_, String>(CompiledRegion {
@@ -80,9 +108,10 @@ impl Compiled {
         Ok(Compiled {
             max_len: rule.max_len,
             checks: rule.checks.clone(),
+            worth: Worth::new(rule)?,
+            before: before.transpose()?,
             after: after.transpose()?,
             automaton,
-            context: rule.context.as_ref().map(Nearby::new),
             region: region.transpose()?,
         })
     }
@@ -90,9 +119,11 @@ impl Compiled {
     /// What its automata weigh.
     pub(crate) fn table_bytes(&self) -> usize {
         let region = self.region.as_ref().map(|region| &region.end);
+        let around = [self.before.as_ref(), region];
+        let around = around.into_iter().flatten().map(Automaton::table_bytes);
         self.automaton.table_bytes()
             + self.after.as_ref().map_or(0, After::table_bytes)
-            + region.map_or(0, Automaton::table_bytes)
+            + around.sum::<usize>()
     }
 
     /// Does the rule's `after`, if it has one, stand immediately before `at`?
@@ -103,13 +134,28 @@ impl Compiled {
             .is_none_or(|after| after.stands_before(view, at))
     }
 
-    /// Does a word of the rule's context, if it has one, stand near before `at`?
+    /// May a word of the rule's context, if it has one, stand near a match at `at`?
     #[inline]
-    pub(crate) fn has_context(&self, view: &View<'_>, at: usize) -> bool {
-        self.context
-            .as_ref()
-            .is_none_or(|context| context.stands_in(view.before(at)))
+    pub(crate) fn has_context(&self, view: &View<'_>, at: usize, effort: &mut Effort) -> bool {
+        self.worth.may_start(view, at, &mut effort.work)
     }
+}
+
+/// Does a match of the automaton begin at `at`? Nothing while the text that decides has not come.
+fn stands_behind(before: &Automaton, view: &View<'_>, at: usize, work: &mut Work) -> Option<bool> {
+    let mut state = before.start(Before::from_byte(view.byte_before(at)));
+    for byte in view.from(at) {
+        work.spend(1);
+        let (next, matched) = before.step(state, *byte);
+        if matched || before.accepts(next) {
+            return Some(true);
+        }
+        if next == DEAD {
+            return Some(false);
+        }
+        state = next;
+    }
+    view.is_last().then(|| before.accepts_at_end(state))
 }
 
 // === impl Candidate ===
@@ -117,11 +163,12 @@ impl Compiled {
 impl Candidate {
     /// Starts a rule at `at` and reads what is at hand.
     #[inline]
-    pub(crate) fn begin(
+    pub(crate) fn start(
         compiled: &Compiled,
         rule: u16,
         view: &View<'_>,
         at: usize,
+        effort: &mut Effort,
     ) -> (Candidate, Outcome) {
         let state = compiled
             .automaton
@@ -131,19 +178,41 @@ impl Candidate {
             start: at,
             stage: Stage::Matching,
             state,
+            lag: 0,
+            confidence: Confidence::High,
             end: at,
         };
         let outcome = match state {
             DEAD => Outcome::Failed,
-            _ => candidate.read_match(compiled, view, at),
+            _ => candidate.read_match(compiled, view, at, effort),
         };
         (candidate, outcome)
     }
 
+    /// The same with nothing counted.
+    #[cfg(test)]
+    pub(crate) fn begin(
+        compiled: &Compiled,
+        rule: u16,
+        view: &View<'_>,
+        at: usize,
+    ) -> (Candidate, Outcome) {
+        Candidate::start(compiled, rule, view, at, &mut Effort::default())
+    }
+
     /// Reads on from `from`, where the view before ended.
-    pub(crate) fn resume(&mut self, compiled: &Compiled, view: &View<'_>, from: usize) -> Outcome {
+    pub(crate) fn resume(
+        &mut self,
+        compiled: &Compiled,
+        view: &View<'_>,
+        from: usize,
+        effort: &mut Effort,
+    ) -> Outcome {
+        let from = from - usize::from(self.lag);
+        self.lag = 0;
         match self.stage {
-            Stage::Matching => self.read_match(compiled, view, from),
+            Stage::Matching => self.read_match(compiled, view, from, effort),
+            Stage::Settling => self.weigh(compiled, view, effort),
             Stage::Overlong => self.read_overlong(compiled, view, from),
             Stage::InRegion => self.read_region(compiled, view, from),
         }
@@ -151,60 +220,143 @@ impl Candidate {
 
     /// Does it need the text from its start to be kept at hand?
     pub(crate) fn needs_text(&self) -> bool {
-        self.stage == Stage::Matching
+        matches!(self.stage, Stage::Matching | Stage::Settling)
+    }
+
+    /// The outcome for someone to whom matches of less confidence are none.
+    #[inline]
+    pub(crate) fn for_whom(&self, outcome: Outcome, least: Confidence) -> Outcome {
+        match outcome {
+            Outcome::Matched { confidence, .. } if confidence < least => Outcome::Failed,
+            Outcome::Alive if !self.needs_text() && self.confidence < least => Outcome::Failed,
+            outcome => outcome,
+        }
     }
 
     /// From here on a match, as far as the automaton goes on, whatever the validator would say.
     pub(crate) fn force(&mut self) {
-        if self.stage == Stage::Matching {
+        if self.needs_text() {
             self.stage = Stage::Overlong;
         }
     }
 
-    fn read_match(&mut self, compiled: &Compiled, view: &View<'_>, from: usize) -> Outcome {
+    fn read_match(
+        &mut self,
+        compiled: &Compiled,
+        view: &View<'_>,
+        from: usize,
+        effort: &mut Effort,
+    ) -> Outcome {
+        effort.begin();
+        match self.run(compiled, view, from, effort) {
+            Run::Undecided => Outcome::Alive,
+            Run::Overlong(at) => {
+                self.stage = Stage::Overlong;
+                self.confidence = compiled.worth.unasked();
+                self.read_overlong(compiled, view, at)
+            }
+            Run::Died(at) => {
+                effort.end(self.rule, self.end, at);
+                self.settle(compiled, view, effort)
+            }
+            Run::Known => self.settle(compiled, view, effort),
+        }
+    }
+
+    /// Runs the automaton to its end, or to the end of what is at hand.
+    fn run(
+        &mut self,
+        compiled: &Compiled,
+        view: &View<'_>,
+        from: usize,
+        effort: &mut Effort,
+    ) -> Run {
         let dfa = &compiled.automaton;
         let bound = self.start + compiled.max_len;
+        let before = compiled.before.as_ref();
         let mut at = from;
         for byte in view.from(from) {
             let (next, ended) = dfa.step(self.state, *byte);
             if ended {
-                self.end = at;
+                match before.map(|before| stands_behind(before, view, at, &mut effort.work)) {
+                    None | Some(Some(true)) => self.end = at,
+                    Some(Some(false)) => {}
+                    Some(None) => {
+                        effort.work.spend(at - from);
+                        // It is bounded to far less than a byte counts.
+                        self.lag = (view.end() - at) as u8;
+                        return Run::Undecided;
+                    }
+                }
             }
             if next == DEAD {
-                return self.settle(compiled, view);
+                effort.work.spend(at - from);
+                return Run::Died(at);
             }
             at += 1;
             self.state = next;
-            if dfa.accepts(next) {
+            // With a `before` the end counts when that stands, which the next byte tells.
+            if dfa.accepts(next) && before.is_none() {
                 self.end = at;
                 if !dfa.grows(next) {
-                    return self.settle(compiled, view);
+                    effort.work.spend(at - from);
+                    return Run::Died(at);
                 }
             }
             if at >= bound && dfa.grows(next) {
-                self.stage = Stage::Overlong;
-                return self.read_overlong(compiled, view, at);
+                effort.work.spend(at - from);
+                return Run::Overlong(at);
+            }
+            if Effort::is_mark(at)
+                && let Some((end, died)) = effort.pass(self.rule, at, next)
+                && died < bound
+            {
+                effort.work.spend(at - from);
+                self.end = if end >= at { end } else { self.end };
+                return Run::Known;
             }
         }
+        effort.work.spend(at - from);
         if !view.is_last() {
-            return Outcome::Alive;
+            return Run::Undecided;
         }
-        if dfa.accepts_at_end(self.state) {
+        let stands = before
+            .is_none_or(|before| stands_behind(before, view, at, &mut effort.work) == Some(true));
+        if dfa.accepts_at_end(self.state) && stands {
             self.end = at;
         }
-        self.settle(compiled, view)
+        Run::Died(at)
     }
 
-    /// The automaton is done: is the longest match valid, and is it all?
-    fn settle(&mut self, compiled: &Compiled, view: &View<'_>) -> Outcome {
-        if self.end == self.start || !compiled.checks.accept(view.slice(self.start, self.end)) {
+    /// The automaton is done: is the longest match valid?
+    fn settle(&mut self, compiled: &Compiled, view: &View<'_>, effort: &mut Effort) -> Outcome {
+        if self.end == self.start {
             return Outcome::Failed;
         }
+        let value = view.slice(self.start, self.end);
+        let (checks, worth) = (&compiled.checks, &compiled.worth);
+        effort.work.spend(checks.steps(value));
+        if !checks.accept(value) || worth.allows(value, &mut effort.work) {
+            return Outcome::Failed;
+        }
+        self.confidence = worth.of_value(value, &mut effort.work);
+        self.stage = Stage::Settling;
+        self.weigh(compiled, view, effort)
+    }
+
+    /// The value is valid: do the words around it agree, what is it worth, and is it all?
+    fn weigh(&mut self, compiled: &Compiled, view: &View<'_>, effort: &mut Effort) -> Outcome {
+        let span = [self.start, self.end];
+        match compiled
+            .worth
+            .of_words(view, span, self.confidence, &mut effort.work)
+        {
+            None => return Outcome::Alive,
+            Some(Err(NoMatch)) => return Outcome::Failed,
+            Some(Ok(confidence)) => self.confidence = confidence,
+        }
         match &compiled.region {
-            None => Outcome::Matched {
-                end: self.end,
-                whole: true,
-            },
+            None => self.matched(self.end, true),
             Some(region) => {
                 self.stage = Stage::InRegion;
                 self.state = region.end.start(Before::Other);
@@ -213,33 +365,32 @@ impl Candidate {
         }
     }
 
+    fn matched(&self, end: usize, whole: bool) -> Outcome {
+        Outcome::Matched {
+            end,
+            whole,
+            confidence: self.confidence,
+        }
+    }
+
     fn read_overlong(&mut self, compiled: &Compiled, view: &View<'_>, from: usize) -> Outcome {
         let dfa = &compiled.automaton;
         let mut at = from;
         for byte in view.from(from) {
             if !dfa.grows(self.state) {
-                return Outcome::Matched {
-                    end: at,
-                    whole: false,
-                };
+                return self.matched(at, false);
             }
             self.state = dfa.step(self.state, *byte).0;
             if self.state == DEAD {
                 // The byte at which it died may lie within a character.
-                return Outcome::Matched {
-                    end: view.floor(at),
-                    whole: false,
-                };
+                return self.matched(view.floor(at), false);
             }
             at += 1;
         }
-        if view.is_last() || !dfa.grows(self.state) {
-            return Outcome::Matched {
-                end: at,
-                whole: false,
-            };
+        match view.is_last() || !dfa.grows(self.state) {
+            true => self.matched(at, false),
+            false => Outcome::Alive,
         }
-        Outcome::Alive
     }
 
     fn read_region(&mut self, compiled: &Compiled, view: &View<'_>, from: usize) -> Outcome {
@@ -250,26 +401,17 @@ impl Candidate {
         let mut at = from;
         for byte in view.from(from) {
             if at >= cap {
-                return Outcome::Matched {
-                    end: view.floor(cap),
-                    whole: false,
-                };
+                return self.matched(view.floor(cap), false);
             }
             self.state = region.end.step(self.state, *byte).0;
             at += 1;
             if region.end.accepts(self.state) {
-                return Outcome::Matched {
-                    end: at,
-                    whole: false,
-                };
+                return self.matched(at, false);
             }
         }
-        if view.is_last() || at >= cap {
-            return Outcome::Matched {
-                end: at,
-                whole: false,
-            };
+        match view.is_last() || at >= cap {
+            true => self.matched(at, false),
+            false => Outcome::Alive,
         }
-        Outcome::Alive
     }
 }

@@ -6,6 +6,7 @@
 //! a channel is the candidates of one start, however the text is made.
 
 use super::candidate::{Candidate, Outcome};
+use super::effort::Effort;
 use super::leads::Leads;
 use super::view::View;
 use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
@@ -54,15 +55,23 @@ struct Best {
     rule: u16,
     end: usize,
     whole: bool,
+    confidence: Confidence,
 }
 
 // === impl Cursor ===
 
 impl Cursor {
     /// Goes on with the head, if there is one, over the view's new text.
-    pub(super) fn resume(&mut self, scanner: &Scanner, view: &View<'_>, sink: &mut dyn Sink) {
+    pub(super) fn resume(
+        &mut self,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        view: &View<'_>,
+        effort: &mut Effort,
+        sink: &mut dyn Sink,
+    ) {
         if let Some(mut head) = self.head.take() {
-            self.read_on(&mut head, scanner, view);
+            self.read_on(&mut head, scanner, mask, view, effort);
             self.decide(head, view, sink);
         }
     }
@@ -75,6 +84,7 @@ impl Cursor {
 
     /// Rules may start at `at`, which is [`Cursor::from`] or later: tries those of `mask`.
     #[inline]
+    #[expect(clippy::too_many_arguments)] // one caller, on the hot path
     pub(super) fn start(
         &mut self,
         scanner: &Scanner,
@@ -82,6 +92,7 @@ impl Cursor {
         rules: &[u16],
         view: &View<'_>,
         at: usize,
+        effort: &mut Effort,
         sink: &mut dyn Sink,
     ) {
         let mut head = Head {
@@ -90,7 +101,7 @@ impl Cursor {
             replaced: None,
             told: false,
         };
-        self.open(&mut head, scanner, mask, rules, view);
+        self.open(&mut head, scanner, mask, rules, view, effort);
         if head.best.is_none() && self.live.is_empty() {
             self.at = at + 1;
         } else {
@@ -154,7 +165,7 @@ impl Cursor {
                 rule: RuleIndex(rule),
                 start: head.start,
                 end: view.end(),
-                confidence: Confidence::High,
+                confidence: scanner.rule(RuleIndex(rule)).confidence_max(),
                 lane: Lane::Plain,
             });
             head.replaced = Some(RuleIndex(rule));
@@ -163,6 +174,7 @@ impl Cursor {
                 rule,
                 end: view.end(),
                 whole: false,
+                confidence: scanner.rule(RuleIndex(rule)).confidence_max(),
             });
         }
         self.head = Some(head);
@@ -176,13 +188,15 @@ impl Cursor {
         mask: &RuleMask,
         view: &View<'_>,
     ) {
+        let mut effort = Effort::default();
         let mut leads = Leads::default();
         let mut walk = scanner.walk(view, start + 1, &mut leads);
         while let Some((at, rules)) = walk.next() {
             for rule in rules {
                 if self.live.len() < FORCED_MAX
                     && mask.contains(RuleIndex(*rule))
-                    && let Some((candidate, Outcome::Alive)) = scanner.begin(*rule, view, at)
+                    && let Some((candidate, Outcome::Alive)) =
+                        scanner.begin(mask, *rule, view, at, &mut effort)
                 {
                     self.live.push(candidate);
                 }
@@ -197,12 +211,13 @@ impl Cursor {
         mask: &RuleMask,
         rules: &[u16],
         view: &View<'_>,
+        effort: &mut Effort,
     ) {
         for rule in rules {
             if !mask.contains(RuleIndex(*rule)) {
                 continue;
             }
-            match scanner.begin(*rule, view, head.start) {
+            match scanner.begin(mask, *rule, view, head.start, effort) {
                 Some((candidate, Outcome::Alive)) => self.live.push(candidate),
                 Some((_, outcome)) => head.take(*rule, outcome),
                 None => {}
@@ -210,11 +225,17 @@ impl Cursor {
         }
     }
 
-    fn read_on(&mut self, head: &mut Head, scanner: &Scanner, view: &View<'_>) {
+    fn read_on(
+        &mut self,
+        head: &mut Head,
+        scanner: &Scanner,
+        mask: &RuleMask,
+        view: &View<'_>,
+        effort: &mut Effort,
+    ) {
         let read = self.read;
         self.live.retain_mut(|candidate| {
-            let compiled = &scanner.compiled[usize::from(candidate.rule)];
-            let outcome = candidate.resume(compiled, view, read);
+            let outcome = scanner.resume(mask, candidate, view, read, effort);
             head.take(candidate.rule, outcome);
             outcome == Outcome::Alive
         });
@@ -240,7 +261,7 @@ impl Cursor {
                 rule,
                 start: head.start,
                 end: best.end,
-                confidence: Confidence::High,
+                confidence: best.confidence,
                 lane: Lane::Plain,
             });
         }
@@ -267,14 +288,24 @@ impl Cursor {
 impl Head {
     /// The longest match so far; of equal ones the first rule's.
     fn take(&mut self, rule: u16, outcome: Outcome) {
-        let Outcome::Matched { end, whole } = outcome else {
+        let Outcome::Matched {
+            end,
+            whole,
+            confidence,
+        } = outcome
+        else {
             return;
         };
         let wins = self
             .best
             .is_none_or(|best| (end, best.rule) > (best.end, rule));
         if wins {
-            self.best = Some(Best { rule, end, whole });
+            self.best = Some(Best {
+                rule,
+                end,
+                whole,
+                confidence,
+            });
         }
     }
 }

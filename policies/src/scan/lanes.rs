@@ -1,6 +1,7 @@
 //! The two lanes side by side: one pass over the text serves masking and reporting.
 
 use super::cursor::{Cursor, Sink};
+use super::effort::Effort;
 use super::leads::Leads;
 use super::view::View;
 use super::watch::Watcher;
@@ -12,6 +13,7 @@ pub(crate) struct Lanes {
     pub(crate) cursor: Cursor,
     pub(crate) watcher: Watcher,
     leads: Leads,
+    pub(crate) effort: Effort,
 }
 
 // === impl Lanes ===
@@ -31,28 +33,36 @@ impl Lanes {
             cursor,
             watcher,
             leads,
+            effort,
         } = self;
         let (masks, watches) = (!mask.is_empty(), !watch.is_empty());
         if watches {
-            watcher.resume(scanner, view, &mut |found| sink.watched(found));
+            watcher.resume(scanner, watch, view, effort, &mut |found| {
+                sink.watched(found);
+            });
         }
         if masks {
-            cursor.resume(scanner, view, sink);
+            cursor.resume(scanner, mask, view, effort, sink);
         }
         let watch_from = if watches { watcher.from() } else { usize::MAX };
         let mask_from = cursor.from().filter(|_| masks).unwrap_or(usize::MAX);
         let from = watch_from.min(mask_from).min(view.end());
         let mut walk = scanner.walk(view, from, leads);
         while let Some((at, rules)) = walk.next() {
+            if effort.work.is_exhausted() {
+                break;
+            }
             if at >= watch_from {
                 let tell = &mut |found| sink.watched(found);
-                watcher.start(scanner, watch, rules, view, at, tell);
+                watcher.start(scanner, watch, rules, view, at, effort, tell);
             }
             if !masks {
                 continue;
             }
             match cursor.from() {
-                Some(from) if from <= at => cursor.start(scanner, mask, rules, view, at, sink),
+                Some(from) if from <= at => {
+                    cursor.start(scanner, mask, rules, view, at, effort, sink);
+                }
                 _ => {}
             }
             if !watches {

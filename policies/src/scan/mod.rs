@@ -11,9 +11,15 @@
 //!   replaces, and the meaning of "M(T)" wherever it is written.
 //! - [`Scanner::find_each`] is the same for every rule alone: no rule shadows another.
 //!
+//! A match ends at the last place where the expression may end and the rule's `before` stands; a
+//! word of its context stands near, and its value is not one that the rule allows. What it is then
+//! worth ([`Confidence`](crate::rule::Confidence)) depends on what confirms it, and who scans says
+//! from which confidence on a rule's match counts ([`RuleMask`]): below it there is no match.
+//!
 //! Two kinds of match are longer than the expression says. A candidate that could still grow at
 //! its rule's `max_len` counts as a match, unvalidated, up to where no match can follow any more:
-//! a bound must not let a secret through because it is long. And the match of a rule with a
+//! a bound must not let a secret through because it is long, and what cannot be asked of it counts
+//! as answered. And the match of a rule with a
 //! `region` goes on to the first end marker after it, or to the cap, or to the end of the text.
 //!
 //! # How
@@ -42,9 +48,11 @@ pub(crate) mod automaton;
 pub(crate) mod candidate;
 mod context;
 pub(crate) mod cursor;
+pub(crate) mod effort;
 mod gate;
 pub(crate) mod lanes;
 pub(crate) mod leads;
+mod set;
 pub(crate) mod starts;
 mod trie;
 pub(crate) mod view;
@@ -52,6 +60,7 @@ mod walk;
 pub(crate) mod watch;
 mod wide;
 mod windows;
+mod worth;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -59,8 +68,10 @@ use std::fmt;
 use crate::rule::{Confidence, LOOK_BEHIND_BYTES_MAX, Rule};
 use candidate::{Candidate, Compiled, Outcome};
 use cursor::Sink;
+use effort::Effort;
 use lanes::Lanes;
 use leads::Leads;
+pub use set::RuleMask;
 use starts::Starts;
 use view::View;
 use walk::Walk;
@@ -68,15 +79,12 @@ use walk::Walk;
 /// The most rules that one scanner takes.
 pub const RULES_MAX: usize = 8192;
 
+/// What it counts for to look whether an `after` stands before a place.
+const AFTER_STEPS: usize = 16;
+
 /// A rule's place in its scanner, which is also its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleIndex(pub u16);
-
-/// A set of a scanner's rules.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct RuleMask {
-    words: Vec<u64>,
-}
 
 /// A rule found something: bytes `start..end` of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,9 +192,7 @@ impl Scanner {
 
     /// The empty set of rules.
     pub fn none(&self) -> RuleMask {
-        RuleMask {
-            words: vec![0; self.rules.len().div_ceil(64)],
-        }
+        RuleMask::none(self.rules.len())
     }
 
     /// The set of all rules.
@@ -246,24 +252,48 @@ impl Scanner {
         Walk::new(self, view, from, leads)
     }
 
-    /// Starts a rule at a place, if what stands before allows it.
+    /// Starts a rule of `set` at a place, if what stands before allows it.
     #[inline]
     pub(crate) fn begin(
         &self,
+        set: &RuleMask,
         rule: u16,
         view: &View<'_>,
         at: usize,
+        effort: &mut Effort,
     ) -> Option<(Candidate, Outcome)> {
         let compiled = &self.compiled[usize::from(rule)];
-        if !self.starts.may_follow_byte(rule, view.byte_before(at))
-            || !compiled.may_follow(view, at)
-        {
+        effort.work.spend(1);
+        if effort.work.is_exhausted() || !self.starts.may_follow_byte(rule, view.byte_before(at)) {
             return None;
         }
-        let (candidate, outcome) = Candidate::begin(compiled, rule, view, at);
+        if compiled.after.is_some() {
+            effort.work.spend(AFTER_STEPS);
+            if !compiled.may_follow(view, at) {
+                return None;
+            }
+        }
+        let (candidate, outcome) = Candidate::start(compiled, rule, view, at, effort);
         // Most starts fail at once: looking for words before them is dearer.
-        let counts = outcome != Outcome::Failed && compiled.has_context(view, at);
-        counts.then_some((candidate, outcome))
+        if outcome == Outcome::Failed || !compiled.has_context(view, at, effort) {
+            return None;
+        }
+        let outcome = candidate.for_whom(outcome, set.least(RuleIndex(rule)));
+        (outcome != Outcome::Failed).then_some((candidate, outcome))
+    }
+
+    /// Goes on with a candidate over the view's new text, from `from` on.
+    pub(crate) fn resume(
+        &self,
+        set: &RuleMask,
+        candidate: &mut Candidate,
+        view: &View<'_>,
+        from: usize,
+        effort: &mut Effort,
+    ) -> Outcome {
+        let compiled = &self.compiled[usize::from(candidate.rule)];
+        let outcome = candidate.resume(compiled, view, from, effort);
+        candidate.for_whom(outcome, set.least(RuleIndex(candidate.rule)))
     }
 }
 
@@ -283,51 +313,6 @@ impl Lane {
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-// === impl RuleMask ===
-
-impl RuleMask {
-    /// Is the rule in the set?
-    #[inline]
-    pub fn contains(&self, rule: RuleIndex) -> bool {
-        let word = self.words.get(usize::from(rule.0 >> 6));
-        word.is_some_and(|word| word >> (rule.0 & 63) & 1 != 0)
-    }
-
-    /// Puts a rule in the set.
-    pub fn insert(&mut self, rule: RuleIndex) {
-        let word = usize::from(rule.0 >> 6);
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
-        }
-        self.words[word] |= 1 << (rule.0 & 63);
-    }
-
-    /// Puts every rule of another set of the same scanner in this one.
-    pub fn union(&mut self, other: &RuleMask) {
-        if other.words.len() > self.words.len() {
-            self.words.resize(other.words.len(), 0);
-        }
-        for (word, bits) in self.words.iter_mut().zip(&other.words) {
-            *word |= bits;
-        }
-    }
-
-    /// Has the set no rule?
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    /// The rules of the set, in order.
-    pub fn iter(&self) -> impl Iterator<Item = RuleIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(word, bits)| {
-            let bit = move |bit: &u16| bits >> bit & 1 != 0;
-            (0..64_u16)
-                .filter(bit)
-                .map(move |bit| RuleIndex((word as u16) << 6 | bit))
-        })
     }
 }
 

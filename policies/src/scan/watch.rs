@@ -6,10 +6,10 @@
 //! kept at hand after it was sent.
 
 use super::candidate::{Candidate, Outcome};
+use super::effort::Effort;
 use super::leads::{After, Leads};
 use super::view::View;
 use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
-use crate::rule::Confidence;
 
 /// The state of the reporting lane of one channel.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ impl Watcher {
 
     /// Rules may start at `at`: tries those of `watch`.
     #[inline]
+    #[expect(clippy::too_many_arguments)] // one caller, on the hot path
     pub(super) fn start(
         &mut self,
         scanner: &Scanner,
@@ -38,11 +39,12 @@ impl Watcher {
         rules: &[u16],
         view: &View<'_>,
         at: usize,
+        effort: &mut Effort,
         on_match: &mut dyn FnMut(Match),
     ) {
         for rule in rules {
             if watch.contains(RuleIndex(*rule)) && self.is_free(*rule, at) {
-                self.begin(scanner, *rule, view, at, on_match);
+                self.begin(scanner, watch, *rule, view, at, effort, on_match);
             }
         }
     }
@@ -68,25 +70,33 @@ impl Watcher {
     }
 
     /// Tries a rule at one start; where it may start next, or nothing while it is alive.
+    #[expect(clippy::too_many_arguments)] // two callers, on the hot path
     fn begin(
         &mut self,
         scanner: &Scanner,
+        watch: &RuleMask,
         rule: u16,
         view: &View<'_>,
         at: usize,
+        effort: &mut Effort,
         on_match: &mut dyn FnMut(Match),
     ) -> Option<usize> {
-        match scanner.begin(rule, view, at) {
+        match scanner.begin(watch, rule, view, at, effort) {
             Some((candidate, Outcome::Alive)) => {
                 self.live.push(candidate);
                 None
             }
-            Some((_, Outcome::Matched { end, .. })) => {
+            Some((
+                _,
+                Outcome::Matched {
+                    end, confidence, ..
+                },
+            )) => {
                 on_match(Match {
                     rule: RuleIndex(rule),
                     start: at,
                     end,
-                    confidence: Confidence::High,
+                    confidence,
                     lane: Lane::Plain,
                 });
                 self.occupy(rule, end);
@@ -107,15 +117,16 @@ impl Watcher {
     pub(super) fn resume(
         &mut self,
         scanner: &Scanner,
+        watch: &RuleMask,
         view: &View<'_>,
+        effort: &mut Effort,
         on_match: &mut dyn FnMut(Match),
     ) {
         let mut index = 0;
         let mut count = self.live.len();
         while index < count {
             let mut candidate = self.live[index];
-            let compiled = &scanner.compiled[usize::from(candidate.rule)];
-            let outcome = candidate.resume(compiled, view, self.read);
+            let outcome = scanner.resume(watch, &mut candidate, view, self.read, effort);
             if outcome == Outcome::Alive {
                 self.live[index] = candidate;
                 index += 1;
@@ -125,29 +136,35 @@ impl Watcher {
             self.live.remove(index);
             count -= 1;
             let mut next = candidate.start + 1;
-            if let Outcome::Matched { end, .. } = outcome {
+            if let Outcome::Matched {
+                end, confidence, ..
+            } = outcome
+            {
                 let rule = RuleIndex(candidate.rule);
                 on_match(Match {
                     rule,
                     start: candidate.start,
                     end,
-                    confidence: Confidence::High,
+                    confidence,
                     lane: Lane::Plain,
                 });
                 self.occupy(candidate.rule, end);
                 next = end;
             }
-            self.retry(scanner, candidate.rule, view, next, on_match);
+            self.retry(scanner, watch, candidate.rule, view, next, effort, on_match);
         }
     }
 
     /// Tries one rule over the starts that a candidate of an earlier view kept waiting.
+    #[expect(clippy::too_many_arguments)] // one caller
     fn retry(
         &mut self,
         scanner: &Scanner,
+        watch: &RuleMask,
         rule: u16,
         view: &View<'_>,
         from: usize,
+        effort: &mut Effort,
         on_match: &mut dyn FnMut(Match),
     ) {
         let mut leads = match &scanner.compiled[usize::from(rule)].after {
@@ -160,7 +177,7 @@ impl Watcher {
                 return;
             }
             if rules.contains(&rule) {
-                match self.begin(scanner, rule, view, at, on_match) {
+                match self.begin(scanner, watch, rule, view, at, effort, on_match) {
                     Some(next) => walk.seek(next.min(self.read)),
                     None => return,
                 }

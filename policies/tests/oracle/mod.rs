@@ -4,20 +4,25 @@
 #![allow(dead_code)]
 
 use penstock_policies::mask::MaskKey;
-use penstock_policies::rule::{Confidence, Context, Pack, Rule, shipped};
+use penstock_policies::rule::{Confidence, Context, Pack, Rule, entropy_bits, shipped};
 use penstock_policies::scan::{Lane, Match, RuleIndex, Scanner};
+use regex::Regex;
 use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
 use regex_automata::{Anchored, Input, MatchKind};
 
 /// Tries every rule at every start.
 pub(crate) struct Oracle {
     rules: Vec<Naive>,
+    /// Matches of less are none.
+    pub(crate) least: Confidence,
 }
 
 struct Naive {
     rule: Rule,
     regex: PikeVM,
     after: Option<PikeVM>,
+    before: Option<PikeVM>,
+    allowed: Vec<Regex>,
     region_end: Option<PikeVM>,
     /// What must occur somewhere in a text for the rule to match in it, and all its parts: it only
     /// saves the naive search where there is nothing to find.
@@ -35,10 +40,9 @@ fn ascii(pattern: &str) -> String {
 }
 
 fn pike(pattern: &str) -> PikeVM {
-    let ascii = ascii(pattern);
     PikeVM::builder()
         .configure(PikeVM::config().match_kind(MatchKind::All))
-        .build(&ascii)
+        .build(&ascii(pattern))
         .unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
 
@@ -48,6 +52,11 @@ impl Oracle {
             rule: rule.clone(),
             regex: pike(rule.regex()),
             after: rule.after().map(pike),
+            before: rule.before().map(pike),
+            allowed: rule.allow().map_or(Vec::new(), |allow| {
+                let regex = |source| Regex::new(&ascii(source)).expect("it parsed as a rule's");
+                allow.regexes().map(regex).collect()
+            }),
             region_end: rule.region().map(|(end, _)| pike(end)),
             occurs: [Some(rule.regex()), rule.after()]
                 .into_iter()
@@ -57,6 +66,7 @@ impl Oracle {
         };
         Oracle {
             rules: rules.iter().map(naive).collect(),
+            least: Confidence::Low,
         }
     }
 
@@ -84,14 +94,15 @@ impl Oracle {
         while at < text.len() {
             let mut best: Option<Match> = None;
             for (index, cache) in rules.iter().zip(&mut caches) {
-                if let Some(end) = self.rules[*index].match_at(cache, text, at)
+                if let Some((end, confidence)) = self.rules[*index].match_at(cache, text, at)
+                    && confidence >= self.least
                     && best.is_none_or(|best| end > best.end)
                 {
                     best = Some(Match {
                         rule: RuleIndex(*index as u16),
                         start: at,
                         end,
-                        confidence: Confidence::High,
+                        confidence,
                         lane: Lane::Plain,
                     });
                 }
@@ -116,27 +127,26 @@ impl Oracle {
 }
 
 impl Naive {
-    /// The end of this rule's match at `at`, when it has a valid one.
-    fn match_at(&self, cache: &mut Cache, text: &str, at: usize) -> Option<usize> {
+    /// The end of this rule's match at `at`, when it has a valid one, and what it is worth.
+    fn match_at(&self, cache: &mut Cache, text: &str, at: usize) -> Option<(usize, Confidence)> {
         if let Some(after) = &self.after
             && !ends_at(after, text, at)
         {
             return None;
         }
+        let end = self.longest(cache, text, at)?;
+        let value = &text[at..end];
+        if !self.rule.accepts(value) || self.is_allowed(value) {
+            return None;
+        }
         if let Some(context) = self.rule.context()
-            && !has_context(context, text, at)
+            && !has_context(context, text, at, end)
         {
             return None;
         }
-        let input = Input::new(text).range(at..).anchored(Anchored::Yes);
-        let mut slots = [None, None];
-        self.regex.search_slots(cache, &input, &mut slots)?;
-        let end = slots[1].map(|slot| slot.get())?;
-        if end == at || !self.rule.accepts(&text[at..end]) {
-            return None;
-        }
+        let confidence = self.confidence(text, at, end);
         let (Some(marker), Some((_, max))) = (&self.region_end, self.rule.region()) else {
-            return Some(end);
+            return Some((end, confidence));
         };
         let cap = text.floor_char_boundary(at + max);
         let mut cache = marker.create_cache();
@@ -144,7 +154,55 @@ impl Naive {
             text.is_char_boundary(*close)
                 && marker.is_match(&mut cache, Input::new(text).range(end..*close))
         };
-        Some((end..=cap).find(|close| closes(close)).unwrap_or(cap))
+        let end = (end..=cap).find(|close| closes(close)).unwrap_or(cap);
+        Some((end, confidence))
+    }
+
+    /// The last place where the expression may end that has its `before`, if it asks for one.
+    fn longest(&self, cache: &mut Cache, text: &str, at: usize) -> Option<usize> {
+        let mut longest = |to: usize| {
+            let input = Input::new(text).range(at..to).anchored(Anchored::Yes);
+            let mut slots = [None, None];
+            self.regex.search_slots(cache, &input, &mut slots)?;
+            slots[1].map(|slot| slot.get()).filter(|end| *end > at)
+        };
+        let mut end = longest(text.len())?;
+        let Some(before) = &self.before else {
+            return Some(end);
+        };
+        let mut behind = before.create_cache();
+        let mut stands = |end: usize| {
+            let input = Input::new(text).range(end..).anchored(Anchored::Yes);
+            before.is_match(&mut behind, input)
+        };
+        while !stands(end) {
+            end = longest(text.floor_char_boundary(end - 1))?;
+        }
+        Some(end)
+    }
+
+    fn is_allowed(&self, value: &str) -> bool {
+        let lower = value.to_ascii_lowercase();
+        self.rule.allow().is_some_and(|allow| {
+            allow.values.contains(&lower)
+                || allow.words.iter().any(|word| lower.contains(&**word))
+                || self.allowed.iter().any(|regex| regex.is_match(value))
+        })
+    }
+
+    fn confidence(&self, text: &str, at: usize, end: usize) -> Confidence {
+        let value = &text[at..end];
+        let confirmed = self.rule.confirm().is_some_and(|confirm| {
+            let entropy = confirm.entropy_bits_min;
+            let words = confirm.context.as_ref();
+            entropy.is_some_and(|min| entropy_bits(value) >= min)
+                || confirm.validator.is_some_and(|it| it.accepts(value))
+                || words.is_some_and(|words| has_context(words, text, at, end))
+        });
+        match confirmed {
+            true => Confidence::High,
+            false => self.rule.confidence(),
+        }
     }
 }
 
@@ -162,13 +220,20 @@ fn ends_at(after: &PikeVM, text: &str, at: usize) -> bool {
         })
 }
 
-fn has_context(context: &Context, text: &str, at: usize) -> bool {
+fn has_context(context: &Context, text: &str, at: usize, end: usize) -> bool {
     let from = at.saturating_sub(context.within);
-    let lower = text.as_bytes()[..at].to_ascii_lowercase();
-    let letter = |index: usize| lower.get(index).is_some_and(u8::is_ascii_alphanumeric);
-    (from..at).any(|start| {
+    let to = text.len().min(end + context.after);
+    let lower = text.to_ascii_lowercase();
+    has_word(context, &lower.as_bytes()[..at], from, at)
+        || has_word(context, &lower.as_bytes()[end..], 0, to - end)
+}
+
+/// Does a word lie in `text[from..to]`, whole as far as this text goes?
+fn has_word(context: &Context, text: &[u8], from: usize, to: usize) -> bool {
+    let letter = |index: usize| text.get(index).is_some_and(u8::is_ascii_alphanumeric);
+    (from..to).any(|start| {
         context.words.iter().any(|word| {
-            lower[start..].starts_with(word.as_bytes())
+            text[start..to].starts_with(word.as_bytes())
                 && (start == 0 || !letter(start - 1))
                 && !letter(start + word.len())
         })
@@ -182,9 +247,24 @@ pub(crate) fn pack(bodies: &[&str]) -> Vec<Rule> {
     for (index, body) in bodies.iter().enumerate() {
         let mut lines = (*body).to_owned();
         for name in [
-            "max_len", "validate", "replace", "entropy", "after", "context", "region", "keywords",
+            "max_len",
+            "validate",
+            "replace",
+            "entropy",
+            "after",
+            "before",
+            "context",
+            "region",
+            "keywords",
+            "allow",
+            "confidence",
+            "confirm",
         ] {
             lines = lines.replace(&format!(" {name} ="), &format!("\n{name} ="));
+        }
+        // Within a table the names mean its own fields.
+        while let Some(inner) = lines.find(",\n") {
+            lines.replace_range(inner + 1..inner + 2, " ");
         }
         toml.push_str(&format!(
             "[[rule]]\nid = \"r{index}\"\ndescription = \"test\"\n{lines}\nmatches = [\"\"]\n\
