@@ -40,7 +40,7 @@ pub use inspect::{
     RATIO_FREE_BYTES, RequestVerdict, Scratch, TextVerdict, decode_content,
 };
 pub use policy::{
-    Denied, Glob, GuardSummary, Library, Limits, Media, MediaSet, PolicyError, PolicySet,
+    Denied, Glob, GuardSummary, Import, Library, Limits, Media, MediaSet, PolicyError, PolicySet,
     PolicySources, Scope, Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};

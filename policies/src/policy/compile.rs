@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::error::PolicyError;
 use super::file::PolicyFile;
-use super::library::{Source, add_user_packs, read_folder, shipped_packs};
+use super::library::{Import, Library, PACK_ENDINGS, Source, read_folder};
 use super::resolve::{Names, Place};
 use super::scope::Grant;
 use super::{Guard, GuardSummary, PolicySet, PolicySources, Summary};
@@ -18,26 +18,26 @@ use crate::scan::{RuleIndex, Scanner};
 use crate::verdict::Action;
 
 pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyError>> {
-    let files = read_folder(sources.dir)?;
+    let files = read_folder(sources.dir, &["toml"])?;
     if files.is_empty() {
         let reason = "no *.toml here; a policy needs at least one grant to be of use";
         return Err(vec![PolicyError::of_file(sources.dir, reason)]);
     }
     let pack_dir = sources.dir.join("packs");
     let pack_files = if pack_dir.is_dir() {
-        read_folder(&pack_dir)?
+        read_folder(&pack_dir, &PACK_ENDINGS)?
     } else {
         Vec::new()
     };
     let mut errors = Vec::new();
-    let mut packs = shipped_packs();
-    add_user_packs(&mut packs, &pack_files, &mut errors);
+    let mut library = Library::shipped();
+    library.add(&pack_files, &mut errors);
+    let mut warnings: Vec<String> = library.imports().iter().flat_map(Import::lines).collect();
     let mut names = Names {
-        packs,
+        packs: library.packs,
         used: vec![],
         index: <_>::default(),
     };
-    let mut warnings = Vec::new();
     let (grants, mut guards) = resolve(&files, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);

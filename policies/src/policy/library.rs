@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
-use crate::rule::{Pack, shipped};
+use crate::rule::{Format, ImportNote, Pack, PackError, shipped};
 use crate::scan::{RuleError, Scanner};
 
 /// Largest policy or pack file that is read.
@@ -16,10 +16,25 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Most files in the folder, and most in its `packs`.
 const FILES_MAX: usize = 256;
 
+/// What ends the name of a file that may be a pack.
+pub(super) const PACK_ENDINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
+
 /// Packs, each under a name of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Library {
-    packs: Vec<Pack>,
+    pub(super) packs: Vec<Pack>,
+    imports: Vec<Import>,
+}
+
+/// A file of another program's rules that was read, and what is not as it says.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The pack it became.
+    pub pack: String,
+    /// Rules of the file that are exactly as they were, nearly so, and not there.
+    pub counts: (usize, usize, usize),
+    /// What is not honoured as it stands there.
+    pub notes: Vec<ImportNote>,
 }
 
 /// A file that was read.
@@ -31,10 +46,19 @@ pub(super) struct Source {
 // === impl Library ===
 
 impl Library {
-    /// The packs that come with the program.
+    /// The packs that come with the program; files of one name are one pack.
     pub fn shipped() -> Library {
+        let mut packs: Vec<Pack> = Vec::new();
+        for (name, text) in shipped() {
+            let pack = Pack::parse(name, text).expect("the tests parse every shipped pack");
+            match packs.iter_mut().find(|known| known.name == *name) {
+                Some(known) => known.rules.extend(pack.rules),
+                None => packs.push(pack),
+            }
+        }
         Library {
-            packs: shipped_packs(),
+            packs,
+            imports: Vec::new(),
         }
     }
 
@@ -48,23 +72,23 @@ impl Library {
             return Library::read_files(&[path]);
         }
         let below = path.join("packs");
-        let (mut packs, files) = if below.is_dir() {
-            (shipped_packs(), read_folder(&below)?)
+        let (mut library, files) = if below.is_dir() {
+            (Library::shipped(), read_folder(&below, &PACK_ENDINGS)?)
         } else {
-            let files = read_folder(path)?;
+            let files = read_folder(path, &PACK_ENDINGS)?;
             match files.iter().any(|file| is_policy(&file.text)) {
-                true => (shipped_packs(), Vec::new()),
-                false => (Vec::new(), files),
+                true => (Library::shipped(), Vec::new()),
+                false => (Library::default(), files),
             }
         };
         let mut errors = Vec::new();
-        add_user_packs(&mut packs, &files, &mut errors);
-        if packs.is_empty() && errors.is_empty() {
+        library.add(&files, &mut errors);
+        if library.packs.is_empty() && errors.is_empty() {
             let reason = "neither a policy folder nor a folder of packs: no *.toml here";
             errors.push(PolicyError::of_file(path, reason));
         }
         if errors.is_empty() {
-            Ok(Library { packs })
+            Ok(library)
         } else {
             Err(errors)
         }
@@ -72,19 +96,19 @@ impl Library {
 
     /// The rules of these files and no others, each a pack named for its file.
     pub fn read_files(paths: &[&Path]) -> Result<Library, Vec<PolicyError>> {
-        let mut packs = Vec::new();
+        let mut library = Library::default();
         let mut errors = Vec::new();
         for path in paths {
             match read_file(path) {
                 Ok(text) => {
                     let path = path.to_path_buf();
-                    add_user_packs(&mut packs, &[Source { path, text }], &mut errors);
+                    library.add(&[Source { path, text }], &mut errors);
                 }
                 Err(reason) => errors.push(PolicyError::of_file(path, reason)),
             }
         }
         if errors.is_empty() {
-            Ok(Library { packs })
+            Ok(library)
         } else {
             Err(errors)
         }
@@ -95,10 +119,113 @@ impl Library {
         &self.packs
     }
 
+    /// The files of other programs among them.
+    pub fn imports(&self) -> &[Import] {
+        &self.imports
+    }
+
     /// A scanner of all the rules, in the order of the packs and of their files.
     pub fn scanner(&self) -> Result<Scanner, Vec<RuleError>> {
         let rules = self.packs.iter().flat_map(|pack| &pack.rules);
         Scanner::compile(rules.cloned().collect())
+    }
+
+    /// Lays the user's packs over those that are there: a rule of the same id in a pack of the same
+    /// name replaces the old one, any other rule joins.
+    pub(super) fn add(&mut self, user: &[Source], errors: &mut Vec<PolicyError>) {
+        for source in user {
+            match self.parse(source) {
+                Ok(pack) => self.lay(source, pack, errors),
+                Err(found) => errors.extend(found),
+            }
+        }
+    }
+
+    /// A file as a pack, whoever's format it is in.
+    fn parse(&mut self, source: &Source) -> Result<Pack, Vec<PolicyError>> {
+        let Some(name) = source.path.file_stem().and_then(|stem| stem.to_str()) else {
+            let reason = "a pack's file name must be UTF-8";
+            return Err(vec![PolicyError::of_file(&source.path, reason)]);
+        };
+        let located = |errors: Vec<PackError>| {
+            let error = |error: PackError| PolicyError {
+                file: source.path.clone(),
+                line: error.line,
+                column: error.column,
+                reason: match &error.rule {
+                    Some(rule) => format!("rule \"{rule}\": {}", error.reason),
+                    None => error.reason,
+                },
+                suggestion: error.suggestion,
+            };
+            errors.into_iter().map(error).collect::<Vec<_>>()
+        };
+        let file_name = source.path.to_string_lossy();
+        let Some(format) = Format::detect(&file_name, &source.text) else {
+            return Pack::parse(name, &source.text).map_err(located);
+        };
+        let mut imported = format.read(name, &source.text).map_err(located)?;
+        // Other programs' rules were not named with ours in mind: on a clash the pack's name goes
+        // before the rule's.
+        for rule in &mut imported.pack.rules {
+            if self.holder(rule.id(), name).is_some() {
+                imported.notes.push(rule.rename_for(name));
+            }
+        }
+        self.imports.push(Import {
+            pack: name.to_owned(),
+            counts: imported.counts(),
+            notes: imported.notes,
+        });
+        Ok(imported.pack)
+    }
+
+    /// The pack, other than `except`, that has a rule of this id.
+    fn holder(&self, id: &str, except: &str) -> Option<&Pack> {
+        let others = self.packs.iter().filter(|other| other.name != except);
+        others
+            .into_iter()
+            .find(|other| other.rules.iter().any(|known| known.id() == id))
+    }
+
+    fn lay(&mut self, source: &Source, pack: Pack, errors: &mut Vec<PolicyError>) {
+        for rule in &pack.rules {
+            if let Some(other) = self.holder(rule.id(), &pack.name) {
+                let reason = format!(
+                    "rule \"{}\" is also in pack \"{}\"; give it another id, or put it in \
+                     packs/{}.toml to replace that one",
+                    rule.id(),
+                    other.name,
+                    other.name
+                );
+                errors.push(PolicyError::of_file(&source.path, reason));
+            }
+        }
+        let Some(known) = self.packs.iter_mut().find(|known| known.name == pack.name) else {
+            return self.packs.push(pack);
+        };
+        for rule in pack.rules {
+            match known.rules.iter_mut().find(|old| old.id() == rule.id()) {
+                Some(old) => *old = rule,
+                None => known.rules.push(rule),
+            }
+        }
+    }
+}
+
+// === impl Import ===
+
+impl Import {
+    /// What there is to say of the file: how much of it there is, then what is not as it says.
+    pub fn lines(&self) -> Vec<String> {
+        let (exact, nearly, missing) = self.counts;
+        let pack = &self.pack;
+        let count = format!(
+            "pack {pack}: {exact} rules as they were, {nearly} not wholly, {missing} not at all"
+        );
+        let notes = ImportNote::summary(&self.notes);
+        let notes = notes.into_iter().map(|line| format!("pack {pack}: {line}"));
+        std::iter::once(count).chain(notes).collect()
     }
 }
 
@@ -111,8 +238,8 @@ fn is_policy(text: &str) -> bool {
     text.lines().any(opens)
 }
 
-/// The `*.toml` files of a folder, in the order of their names.
-pub(super) fn read_folder(dir: &Path) -> Result<Vec<Source>, Vec<PolicyError>> {
+/// The files of a folder whose names have one of these endings, in the order of their names.
+pub(super) fn read_folder(dir: &Path, endings: &[&str]) -> Result<Vec<Source>, Vec<PolicyError>> {
     let fail = |path: &Path, what: &str, error: std::io::Error| {
         vec![PolicyError::of_file(path, format!("{what}: {error}"))]
     };
@@ -121,11 +248,8 @@ pub(super) fn read_folder(dir: &Path) -> Result<Vec<Source>, Vec<PolicyError>> {
         let path = entry
             .map_err(|error| fail(dir, "cannot be listed", error))?
             .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-            && path.is_file()
-        {
+        let ending = path.extension().unwrap_or_default();
+        if endings.iter().any(|known| *known == ending) && path.is_file() {
             paths.push(path);
         }
     }
@@ -157,78 +281,4 @@ fn read_file(path: &Path) -> Result<String, String> {
         return Err(format!("has {bytes} bytes; {FILE_BYTES_MAX} are the most"));
     }
     std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// The shipped packs; files of one name are one pack.
-pub(super) fn shipped_packs() -> Vec<Pack> {
-    let mut packs: Vec<Pack> = Vec::new();
-    for (name, text) in shipped() {
-        let pack = Pack::parse(name, text).expect("the tests parse every shipped pack");
-        match packs.iter_mut().find(|known| known.name == *name) {
-            Some(known) => known.rules.extend(pack.rules),
-            None => packs.push(pack),
-        }
-    }
-    packs
-}
-
-/// Lays the user's packs over those that are there: a rule of the same id in a pack of the same
-/// name replaces the old one, any other rule joins.
-pub(super) fn add_user_packs(
-    packs: &mut Vec<Pack>,
-    user: &[Source],
-    errors: &mut Vec<PolicyError>,
-) {
-    for source in user {
-        let Some(name) = source.path.file_stem().and_then(|stem| stem.to_str()) else {
-            errors.push(PolicyError::of_file(
-                &source.path,
-                "a pack's file name must be UTF-8",
-            ));
-            continue;
-        };
-        let pack = match Pack::parse(name, &source.text) {
-            Ok(pack) => pack,
-            Err(found) => {
-                errors.extend(found.into_iter().map(|error| PolicyError {
-                    file: source.path.clone(),
-                    line: error.line,
-                    column: error.column,
-                    reason: match &error.rule {
-                        Some(rule) => format!("rule \"{rule}\": {}", error.reason),
-                        None => error.reason,
-                    },
-                    suggestion: error.suggestion,
-                }));
-                continue;
-            }
-        };
-        for rule in &pack.rules {
-            let elsewhere = packs
-                .iter()
-                .filter(|other| other.name != pack.name)
-                .find(|other| other.rules.iter().any(|known| known.id() == rule.id()));
-            if let Some(other) = elsewhere {
-                let reason = format!(
-                    "rule \"{}\" is also in pack \"{}\"; give it another id, or put it in \
-                     packs/{}.toml to replace that one",
-                    rule.id(),
-                    other.name,
-                    other.name
-                );
-                errors.push(PolicyError::of_file(&source.path, reason));
-            }
-        }
-        match packs.iter_mut().find(|known| known.name == pack.name) {
-            Some(known) => {
-                for rule in pack.rules {
-                    match known.rules.iter_mut().find(|old| old.id() == rule.id()) {
-                        Some(old) => *old = rule,
-                        None => known.rules.push(rule),
-                    }
-                }
-            }
-            None => packs.push(pack),
-        }
-    }
 }

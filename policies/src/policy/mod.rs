@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use error::PolicyError;
 pub use glob::Glob;
-pub use library::Library;
+pub use library::{Import, Library};
 pub use media::{Media, MediaSet};
 pub use scope::{Denied, Limits, Scope};
 

@@ -42,6 +42,7 @@ mod confidence;
 mod diagnostic;
 mod example;
 mod fields;
+mod import;
 mod pack;
 mod shipped;
 mod speaker;
@@ -53,6 +54,9 @@ pub use allow::Allow;
 pub use confidence::{Confidence, Confirm};
 pub use diagnostic::{PackError, Position, position, suggest, suggest_from_message};
 pub use example::{ExampleFailure, ExampleKind};
+pub use import::{
+    Format, IMPORTED_REGEX_BYTES_MAX, IMPORTED_RULES_MAX, ImportKind, ImportNote, Imported,
+};
 pub use pack::Pack;
 pub use shipped::shipped;
 pub use speaker::Speaker;

@@ -1,0 +1,142 @@
+//! Does every match of an expression contain one of these words?
+//!
+//! Scanners of files try a rule only where one of its keywords stands somewhere in the file. Where
+//! the expression cannot match without one, that is only haste, and our own prefilter's business.
+//! Where it can, the keyword says something, and must be asked for in another way.
+
+use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
+
+use super::decompose::flat;
+
+/// Whether each match of `hir` contains one of `words`, which are of lower case, in any case.
+/// Errs on the side of no.
+pub(super) fn required(hir: &Hir, words: &[String]) -> bool {
+    contains_one(&lower(hir), words)
+}
+
+fn contains_one(hir: &Hir, words: &[String]) -> bool {
+    let parts = flat(hir.clone());
+    let begins_with_one = |at: usize| {
+        let rest = Hir::concat(parts[at..].to_vec());
+        let found = Extractor::new().extract(&rest);
+        found.literals().is_some_and(|literals| {
+            !literals.is_empty()
+                && literals.iter().all(|literal| {
+                    let text = literal.as_bytes();
+                    words.iter().any(|word| {
+                        text.windows(word.len().max(1))
+                            .any(|w| w == word.as_bytes())
+                    })
+                })
+        })
+    };
+    (0..parts.len()).any(begins_with_one)
+        || parts.iter().any(|part| match part.kind() {
+            HirKind::Alternation(branches) => {
+                branches.iter().all(|branch| contains_one(branch, words))
+            }
+            HirKind::Repetition(Repetition { min: 1.., sub, .. }) => contains_one(sub, words),
+            HirKind::Capture(capture) => contains_one(&capture.sub, words),
+            _ => false,
+        })
+}
+
+/// The expression of what its matches are in lower case.
+fn lower(hir: &Hir) -> Hir {
+    let all = |parts: &[Hir]| parts.iter().map(lower).collect::<Vec<_>>();
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => hir.clone(),
+        HirKind::Literal(literal) => Hir::literal(literal.0.to_ascii_lowercase()),
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut small = ClassUnicode::empty();
+            for range in class.iter() {
+                let (start, end) = (range.start(), range.end());
+                small.push(*range);
+                let (from, to) = (start.max('A'), end.min('Z'));
+                if from <= to {
+                    let letters =
+                        ClassUnicodeRange::new(from.to_ascii_lowercase(), to.to_ascii_lowercase());
+                    small.push(letters);
+                }
+            }
+            small.difference(&ClassUnicode::new([ClassUnicodeRange::new('A', 'Z')]));
+            Hir::class(Class::Unicode(small))
+        }
+        HirKind::Class(class) => Hir::class(class.clone()),
+        HirKind::Repetition(repetition) => Hir::repetition(Repetition {
+            sub: Box::new(lower(&repetition.sub)),
+            ..repetition.clone()
+        }),
+        HirKind::Capture(capture) => lower(&capture.sub),
+        HirKind::Concat(parts) => Hir::concat(all(parts)),
+        HirKind::Alternation(parts) => Hir::alternation(all(parts)),
+    }
+}
+
+/// The expression with a full stop for any character: what its author meant by most of his dots.
+pub(super) fn with_dots(hir: &Hir) -> Hir {
+    let all = |parts: &[Hir]| parts.iter().map(with_dots).collect::<Vec<_>>();
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) if class.ranges().len() <= 2 && any(class) => {
+            Hir::literal(*b".")
+        }
+        HirKind::Concat(parts) => Hir::concat(all(parts)),
+        HirKind::Alternation(parts) => Hir::alternation(all(parts)),
+        HirKind::Capture(capture) => with_dots(&capture.sub),
+        _ => hir.clone(),
+    }
+}
+
+/// Every character, or every one but the end of a line?
+fn any(class: &ClassUnicode) -> bool {
+    let ranges = class.ranges();
+    ranges.first().is_some_and(|range| range.start() == '\0')
+        && ranges.last().is_some_and(|range| range.end() == char::MAX)
+}
+
+/// The words as context can ask for them: letters and digits at both ends, each once.
+pub(super) fn as_context(words: &[String]) -> Vec<String> {
+    let mut usable: Vec<String> = Vec::new();
+    for word in words {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let word = word.to_ascii_lowercase();
+        if word.len() > 1 && word.is_ascii() && !usable.contains(&word) {
+            usable.push(word);
+        }
+    }
+    usable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::syntax::parse;
+    use super::*;
+
+    #[test]
+    fn a_word_that_the_expression_asks_for_is_seen() {
+        let asks = |pattern: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            required(&parse(pattern).expect("parses"), &words)
+        };
+        assert!(asks(
+            "(?i)[a-z]{0,50}?(?:adafruit)x*=([a-z]{4})",
+            &["adafruit"]
+        ));
+        assert!(asks("(?:ghu|ghs)_[0-9a-zA-Z]{36}", &["ghu_", "ghs_"]));
+        assert!(asks("A3T[A-Z]|AKIA", &["a3t", "akia"]));
+        assert!(asks(r"\b(?:x[0-9]+|y(?-i:Jira))z", &["x", "jira"]));
+        assert!(!asks("(?:ghu|ghs)_", &["ghu_"]));
+        assert!(!asks("(?:sgp_)?[a-f0-9]{40}", &["sgp_"]));
+        assert!(!asks("[a-z]+", &["a"]));
+        assert!(!asks("a.b{2}", &["a.bb"]));
+        let dotted = with_dots(&parse("a.b{2}").expect("parses"));
+        assert!(required(&dotted, &["a.bb".to_owned()]));
+    }
+
+    #[test]
+    fn context_words_are_whole() {
+        let words = ["sgp_".to_owned(), "Sgp".to_owned(), "_".to_owned()];
+        assert_eq!(as_context(&words), ["sgp"]);
+    }
+}
