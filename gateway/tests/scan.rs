@@ -121,6 +121,61 @@ fn findings_have_places_and_no_values() {
 }
 
 #[test]
+fn findings_below_a_confidence_are_left_out() {
+    let pack = PACK.replace("id = 'acme-order'", "id = 'acme-order'\nconfidence = 'low'");
+    let dir = folder(&[
+        ("acme.toml", pack.as_bytes()),
+        ("a.txt", b"ORD-1234 CUST-12345674"),
+    ]);
+    let lines = |level: &[&str]| {
+        let arguments = [&["--rules", "acme.toml", "a.txt"], level].concat();
+        let run = scan(dir.path(), &arguments);
+        (run.code, run.out)
+    };
+    let high = "a.txt:1:10 acme-customer (acme, high)\n";
+    assert!(lines(&["--min-confidence", "high"]).1.ends_with(high));
+    assert_eq!(lines(&["--min-confidence", "none"]), (2, String::new()));
+}
+
+const LEAKS: &str = "
+[[rules]]
+id = 'acme'
+regex = 'key=([a-z]{8})(?:;|$)'
+tags = ['x']
+[[rules]]
+id = 'file'
+path = 'x'
+";
+
+const PEOPLE: &str = r"
+recognizers:
+- name: Zip
+  supported_entity: ZIP
+  patterns:
+  - {name: z, regex: '\bZ\d{5}\b', score: 0.85}
+";
+
+#[test]
+fn files_of_other_programs_are_rules_and_what_is_lost_is_said() {
+    let dir = folder(&[
+        ("packs/leaks.toml", LEAKS.as_bytes()),
+        ("packs/people.yaml", PEOPLE.as_bytes()),
+        ("a.txt", b"key=abcdefgh; z12345"),
+    ]);
+    let run = scan(dir.path(), &["--policies", "packs", "a.txt"]);
+    assert_eq!(run.code, 1, "{}", run.err);
+    let expected = "a.txt:1:5 acme (leaks, high)\na.txt:1:15 zip (people, high)\n";
+    assert_eq!(run.out, expected);
+    for told in [
+        "pack leaks: 0 rules as they were, 1 not wholly, 1 not at all",
+        "pack leaks: ignored: `tags`: acme",
+        "pack leaks: refused: `path` alone",
+    ] {
+        assert!(run.err.contains(told), "{}", run.err);
+    }
+}
+
+#[test]
 fn context_shows_the_line_without_any_value() {
     let text = "pay CUST-12345674 for ORD-1234 now\n";
     let dir = folder(&[("acme.toml", PACK.as_bytes()), ("a.txt", text.as_bytes())]);

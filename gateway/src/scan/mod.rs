@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use penstock_policies::Library;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use penstock_policies::rule::suggest;
 use penstock_policies::scan::{RuleMask, Scanner};
+use penstock_policies::{Confidence, Import, Library};
 
 use report::{Style, Totals};
 pub use source::{FILE_BYTES_MAX, Source, Text};
@@ -27,7 +28,8 @@ pub struct Arguments {
     /// folder of packs alone, or one pack. Without it the shipped packs
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
-    /// Only the rules of this file: a pack in development. May be given more than once
+    /// Only the rules of this file: a pack in development, a gitleaks or Betterleaks configuration,
+    /// Presidio recognizers. May be given more than once
     #[arg(long, value_name = "FILE", conflicts_with = "policies")]
     rules: Vec<PathBuf>,
     /// Only this rule. May be given more than once
@@ -36,6 +38,10 @@ pub struct Arguments {
     /// Only the rules of this pack. May be given more than once
     #[arg(long = "pack", value_name = "NAME")]
     only_packs: Vec<String>,
+    /// Only findings of at least this confidence: low, medium or high
+    #[arg(long, value_name = "LEVEL", default_value = "low", hide_default_value = true,
+        hide_possible_values = true, value_parser = confidence())]
+    min_confidence: Confidence,
     /// One JSON object a line: file, line, column (characters, from 1), start, end (bytes, from
     /// 0), rule, pack, confidence, lane
     #[arg(long)]
@@ -47,6 +53,13 @@ pub struct Arguments {
     /// is read when none is given
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+}
+
+/// Reads the name of a confidence.
+fn confidence() -> impl clap::builder::TypedValueParser<Value = Confidence> {
+    let names = Confidence::ALL.map(Confidence::as_str);
+    let known = |name: String| Confidence::from_name(&name).unwrap_or_default();
+    PossibleValuesParser::new(names).map(known)
 }
 
 /// Exit code: nothing found.
@@ -89,7 +102,14 @@ fn read_library(arguments: &Arguments) -> Result<Library, Vec<String>> {
         Some(path) => Library::read(path),
         None => Ok(Library::shipped()),
     };
-    read.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    let library = read.map_err(|errors| {
+        let lines = errors.iter().map(ToString::to_string);
+        lines.collect::<Vec<_>>()
+    })?;
+    for line in library.imports().iter().flat_map(Import::lines) {
+        eprintln!("penstock-gateway: {line}");
+    }
+    Ok(library)
 }
 
 /// The rules that `--rule` and `--pack` leave: all, or those that either names.
@@ -146,7 +166,7 @@ fn scan(arguments: &Arguments, library: &Library, scanner: &Scanner, wanted: &Ru
         (_, true) => Style::Context,
         _ => Style::Line,
     };
-    let mut totals = Totals::new(library, scanner);
+    let mut totals = Totals::new(library, scanner, arguments.min_confidence);
     let mut out = BufWriter::new(std::io::stdout().lock());
     let stdin = [PathBuf::from("-")];
     let named: &[PathBuf] = if arguments.files.is_empty() {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
-use penstock_policies::Library;
 use penstock_policies::scan::{Match, RuleIndex, RuleMask, Scanner};
+use penstock_policies::{Confidence, Library};
 use serde_json::json;
 
 use super::Text;
@@ -27,6 +27,7 @@ pub(super) enum Style {
 /// What was scanned and found so far.
 pub(super) struct Totals<'a> {
     scanner: &'a Scanner,
+    least: Confidence,
     /// The pack of each rule, by its id.
     packs: HashMap<&'a str, &'a str>,
     pub(super) findings: usize,
@@ -48,13 +49,14 @@ struct Cursor<'t> {
 // === impl Totals ===
 
 impl<'a> Totals<'a> {
-    pub(super) fn new(library: &'a Library, scanner: &'a Scanner) -> Totals<'a> {
+    pub(super) fn new(library: &'a Library, scanner: &'a Scanner, least: Confidence) -> Totals<'a> {
         let packs = library.packs().iter().flat_map(|pack| {
             let name = pack.name.as_str();
             pack.rules.iter().map(move |rule| (rule.id(), name))
         });
         Totals {
             scanner,
+            least,
             packs: packs.collect(),
             findings: 0,
             failures: 0,
@@ -94,7 +96,7 @@ impl<'a> Totals<'a> {
             Style::Context => spans(&found),
             _ => Vec::new(),
         };
-        found.retain(|it| wanted.contains(it.rule));
+        found.retain(|it| wanted.contains(it.rule) && it.confidence >= self.least);
         let mut cursor = Cursor::new(&text.text);
         for it in &found {
             cursor.advance(it.start);
@@ -128,7 +130,8 @@ impl<'a> Totals<'a> {
     ) -> io::Result<()> {
         let Cursor { line, column, .. } = cursor;
         let (rule, pack) = (self.scanner.rule(it.rule).id(), self.pack(it.rule));
-        writeln!(out, "{file}:{line}:{column} {rule} ({pack}, high)")
+        let confidence = it.confidence;
+        writeln!(out, "{file}:{line}:{column} {rule} ({pack}, {confidence})")
     }
 
     fn write_json(
@@ -255,7 +258,6 @@ impl<'t> Cursor<'t> {
 
 #[cfg(test)]
 mod tests {
-    use penstock_policies::rule::Confidence;
     use penstock_policies::scan::Lane;
 
     use super::*;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use penstock_policies::rule::Format;
+use penstock_policies::scan::Scanner;
 use penstock_policies::{PolicySet, PolicySources, Profiles, Route, Scope, Scratch};
 
 use crate::choice;
@@ -126,6 +128,32 @@ fn is_json(body: &[u8]) -> bool {
         Err(error) => {
             let text = error.to_string();
             text.contains("recursion limit") || text.contains("number out of range")
+        }
+    }
+}
+
+/// Files of other programs: what loads compiles and loads the same again, what does not has a place.
+pub fn imported_rules(data: &[u8]) {
+    let (how, bytes) = choice(data);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let format = [Format::Gitleaks, Format::Presidio][how % 2];
+    match format.read("fuzz", text) {
+        Ok(imported) => {
+            let again = format.read("fuzz", text).expect("it loaded before");
+            assert_eq!(again.notes, imported.notes);
+            assert!(imported.counts().0 <= imported.rules_in_file);
+            if let Err(errors) = Scanner::compile(imported.pack.rules) {
+                panic!("rules that loaded do not compile: {errors:?}");
+            }
+        }
+        Err(faults) => {
+            let lines = text.split('\n').count();
+            assert!(!faults.is_empty(), "no fault is told");
+            for fault in faults {
+                assert!((1..=lines).contains(&fault.line), "{fault}");
+            }
         }
     }
 }
