@@ -183,10 +183,21 @@ fn near<T>(
         ));
     }
     Ok(Context {
-        words: lower(words),
+        words: spelt_together(words),
         within,
         after,
     })
+}
+
+/// The words in lower case; a blank within one is, in names of fields, `_`, `-` or nothing.
+fn spelt_together(words: &[String]) -> Vec<String> {
+    let mut spelt = lower(words);
+    for word in lower(words).iter().filter(|word| word.contains(' ')) {
+        spelt.extend(["_", "-", ""].map(|joint| word.replace(' ', joint)));
+    }
+    spelt.sort_unstable();
+    spelt.dedup();
+    spelt
 }
 
 fn lower(words: &[String]) -> Vec<String> {

@@ -29,7 +29,8 @@
 //!
 //! `before` reads at most 64 bytes behind the match and is no part of it: the match ends at the last
 //! place where the expression may end and `before` stands. A word of `context` stands `within` bytes
-//! before the match or `after` bytes behind it, one of the two may be left out. A value that `allow`
+//! before the match or `after` bytes behind it, one of the two may be left out; a blank in a word
+//! is also found as `_`, as `-` and left out, as in names of fields. A value that `allow`
 //! knows (equal to one of `values`, with one of `words` in it, in any ASCII case, or matched anywhere
 //! by one of `regexes`) is no match. What a match is worth is its `confidence`; any part of `confirm`
 //! that holds makes it high, and a guard counts what is at least of its `min_confidence`.
