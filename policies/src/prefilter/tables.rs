@@ -12,6 +12,9 @@ const SET_BUCKETS: usize = 8;
 /// More sets would cost more than they keep out.
 const SETS_MAX: usize = 4;
 
+/// What looking a block up in a set costs, in places that are looked at in vain.
+const SET_COST: f32 = 0.5;
+
 /// Bytes that have entries of their own.
 const EXACT: usize = 128;
 
@@ -38,10 +41,23 @@ pub(super) struct Set {
 // === impl Tables ===
 
 impl Tables {
+    /// As few sets as do: one more must keep out hits that cost more than it does.
     pub(super) fn new(windows: Vec<Window>) -> Tables {
-        let buckets = bucket::group(windows, SETS_MAX * SET_BUCKETS);
+        let mut buckets = bucket::sort(windows);
+        let mut best = Vec::new();
+        let mut best_cost = f32::INFINITY;
+        for sets in (1..=SETS_MAX).rev() {
+            bucket::merge_to(&mut buckets, sets * SET_BUCKETS);
+            let rate: f32 = buckets.iter().map(|(_, rate)| rate).sum();
+            let used = buckets.len().div_ceil(SET_BUCKETS);
+            let cost = used as f32 * SET_COST + rate * BLOCK as f32;
+            if cost < best_cost {
+                (best, best_cost) = (buckets.clone(), cost);
+            }
+        }
+        let best: Vec<Window> = best.into_iter().map(|(window, _)| window).collect();
         Tables {
-            sets: buckets.chunks(SET_BUCKETS).map(Set::new).collect(),
+            sets: best.chunks(SET_BUCKETS).map(Set::new).collect(),
         }
     }
 

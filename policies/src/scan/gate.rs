@@ -88,6 +88,10 @@ impl TripleSet {
         self.0[usize::from(first) << 6 | usize::from(second)] >> third & 1 != 0
     }
 
+    pub(super) fn table_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     pub(super) fn union(&mut self, other: &TripleSet) {
         for (word, bits) in self.0.iter_mut().zip(&other.0) {
             *word |= bits;

@@ -65,6 +65,7 @@ mod worth;
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::prefilter::{Level, Prefilter};
 use crate::rule::{Confidence, LOOK_BEHIND_BYTES_MAX, Rule};
 use candidate::{Candidate, Compiled, Outcome};
 use cursor::Sink;
@@ -207,6 +208,23 @@ impl Scanner {
     /// What the rule's automata weigh, in bytes.
     pub fn cost_bytes(&self, index: RuleIndex) -> usize {
         self.compiled[usize::from(index.0)].table_bytes()
+    }
+
+    /// What says where rules may start, to be measured alone.
+    pub fn prefilter(&self) -> &Prefilter {
+        &self.starts.prefilter
+    }
+
+    /// Puts the prefilter at another level, if the processor has it; says whether. What is found
+    /// is the same at every level: this is for tests of that.
+    pub fn run_at(&mut self, level: Level) -> bool {
+        self.starts.run_at(level)
+    }
+
+    /// What all its tables weigh, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let rules = self.compiled.iter().map(Compiled::table_bytes);
+        rules.sum::<usize>() + self.starts.table_bytes()
     }
 
     /// Reports every match of every rule of `mask` on its own, in order of start, then of rule.

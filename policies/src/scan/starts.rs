@@ -24,7 +24,7 @@ use super::trie::Trie;
 use super::wide::{Need, Needs};
 use super::windows;
 use crate::prefilter::bytes::{ALL, contains, insert};
-use crate::prefilter::{ByteSet, Prefilter, rarity};
+use crate::prefilter::{ByteSet, Level, Prefilter, rarity};
 
 /// A rule whose windows stand at more places of ordinary text than this is told by a byte that it
 /// needs, if there is one.
@@ -133,6 +133,18 @@ impl Starts {
         }
     }
 
+    pub(super) fn run_at(&mut self, level: Level) -> bool {
+        let at = self.prefilter.at(level);
+        let available = at.is_some();
+        self.prefilter = at.unwrap_or_else(|| self.prefilter.clone());
+        available
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
+        let per_rule = size_of::<ByteSet>() * (self.before.len() + self.first.len());
+        self.prefilter.table_bytes() + self.ahead.table_bytes() + per_rule
+    }
+
     /// What is told by windows and may be at this offset.
     #[inline]
     pub(super) fn told(&self, bytes: &[u8], offset: usize, more: bool) -> Here<'_> {
@@ -211,6 +223,10 @@ impl Gate {
             triples,
             trie: Trie::new(automata),
         }
+    }
+
+    fn table_bytes(&self) -> usize {
+        self.triples.table_bytes() + self.trie.table_bytes()
     }
 
     /// The rules that are left after these bytes, behind which `more` may come.

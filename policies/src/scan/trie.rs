@@ -2,45 +2,57 @@
 //!
 //! A [`Trie`] answers for all rules at the price of one: its nodes are sets of states of the
 //! rules' automata, made breadth first at load until there are [`NODES_MAX`] of them. It reads
-//! classes of bytes ([`mod@super::gate`]), from every start at once, and stops where a rule has
-//! matched, is as long as it may become, or the nodes end: so it may leave a rule that the rule's
-//! own automaton then refuses, and never loses one.
+//! classes of bytes ([`mod@super::gate`]), from every start at once, and stops where one rule is
+//! left, a rule has matched or is as long as it may become, or the nodes end: so it may leave a
+//! rule that the rule's own automaton then refuses, and never loses one.
 
 use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 
 use super::automaton::DEAD;
 use super::gate::{CLASSES, Reader, Told, class_of};
 
-/// No more are made once there are so many nodes; each takes 128 bytes.
-const NODES_MAX: usize = 4096;
+/// The most nodes of which a byte is read; each takes 128 bytes.
+const NODES_MAX: usize = 8192;
+
+/// The most lists of rules.
+const LISTS_MAX: usize = LEAF as usize;
 
 /// The most bytes that are read.
 const DEPTH_MAX: usize = 16;
 
-/// Marks a node of which no bytes are read.
+/// Marks a list of rules, of which no bytes are read; else it is a node.
 const LEAF: u16 = 0x8000;
 
-/// The node of no rules.
-const NONE: u16 = 0;
+/// The list of no rules.
+const NONE: u16 = LEAF;
 
 /// Rules by what a text begins with.
 #[derive(Debug)]
 pub(super) struct Trie {
     root: u16,
-    /// The node after a class of bytes: row `node`, column class.
-    next: Box<[u16]>,
-    /// By node: the rules that are left, in order.
-    rules: Box<[Box<[u16]>]>,
+    /// What is after a class of bytes: row node, column class.
+    next: Box<[[u16; CLASSES]]>,
+    /// By node: its list.
+    lists_of_nodes: Box<[u16]>,
+    /// The lists of rules, each in order; the first is empty.
+    lists: Box<[Box<[u16]>]>,
 }
 
-/// The states of a node: rule and state, sorted.
+/// The states of a node, sorted: which automaton, and its state.
 type States = Vec<(u16, u16)>;
 
 /// A trie while it is being made.
 struct Draft<'a> {
-    automata: HashMap<u16, Reader<'a>>,
-    numbers: HashMap<States, u16>,
+    automata: Vec<(u16, Reader<'a>)>,
+    /// The states of the nodes, in the order of their numbers.
     nodes: Vec<States>,
+    lists_of_nodes: Vec<u16>,
+    /// What is at the depth that is being made, by its states.
+    known: HashMap<States, u16, FixedState>,
+    lists: Vec<Box<[u16]>>,
+    known_lists: HashMap<Box<[u16]>, u16, FixedState>,
 }
 
 // === impl Trie ===
@@ -48,112 +60,151 @@ struct Draft<'a> {
 impl Trie {
     /// Of automata that all read the same way.
     pub(super) fn new(automata: &[Told<'_>]) -> Trie {
-        let mut draft = Draft {
-            automata: HashMap::new(),
-            numbers: HashMap::new(),
-            nodes: vec![States::new()],
-        };
-        let mut first = States::new();
-        for told in automata {
-            draft.automata.insert(told.rule, Reader::new(told));
-            let starts = told.automaton.distinct_starts();
-            first.extend(starts.into_iter().map(|state| (told.rule, state)));
-        }
-        first.sort_unstable();
-        let accepts =
-            |(rule, state): &(u16, u16)| draft.automata[rule].automaton.accepts_at_end(*state);
-        let decided = first.iter().any(accepts);
-        let root = draft.number(first, decided);
-        let mut next = vec![NONE; CLASSES];
-        let mut read = 1;
+        let mut draft = Draft::new(automata);
+        let root = draft.root();
+        let mut next = Vec::new();
         for depth in 1..=DEPTH_MAX {
             // A node has one depth: how long a match is decides what comes of it.
-            draft.numbers.clear();
-            let level_end = draft.nodes.len();
-            while read < level_end && draft.nodes.len() < NODES_MAX {
-                next.extend(draft.row(read, depth));
-                read += 1;
+            draft.known.clear();
+            for node in next.len()..draft.nodes.len() {
+                next.push(draft.row(node, depth));
             }
         }
         // The last nodes that were made have no rows.
-        for node in &mut next {
-            if usize::from(*node & !LEAF) >= read {
-                *node |= LEAF;
+        let rows = next.len();
+        for entry in next.iter_mut().flatten() {
+            if *entry & LEAF == 0 && usize::from(*entry) >= rows {
+                *entry = draft.lists_of_nodes[usize::from(*entry)] | LEAF;
             }
         }
-        let rules = draft.nodes.iter().map(|states| {
-            let mut rules: Vec<u16> = states.iter().map(|(rule, _)| *rule).collect();
-            rules.dedup();
-            rules.into_boxed_slice()
-        });
         Trie {
             root,
-            rules: rules.collect(),
             next: next.into_boxed_slice(),
+            lists_of_nodes: draft.lists_of_nodes.into_boxed_slice(),
+            lists: draft.lists.into_boxed_slice(),
         }
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
+        let lists = self.lists.iter().map(|list| size_of_val(&**list));
+        size_of_val(&*self.next) + size_of_val(&*self.lists) + lists.sum::<usize>()
     }
 
     /// The rules that are left after the bytes. Where the bytes end too early to tell, `more`
     /// decides: all that may be if more may come, else none, because none has matched.
     #[inline]
     pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>, more: bool) -> &[u16] {
-        let mut node = self.root;
+        let mut entry = self.root;
         for byte in bytes {
-            if node & LEAF != 0 || node == NONE {
+            if entry & LEAF != 0 {
                 break;
             }
-            node = self.next[usize::from(node) << 6 | usize::from(class_of(*byte))];
+            entry = self.next[usize::from(entry)][usize::from(class_of(*byte))];
         }
-        match node & LEAF != 0 || more {
-            true => &self.rules[usize::from(node & !LEAF)],
-            false => &[],
-        }
+        let list = match (entry & LEAF != 0, more) {
+            (true, _) => entry & !LEAF,
+            (false, true) => self.lists_of_nodes[usize::from(entry)],
+            (false, false) => return &[],
+        };
+        &self.lists[usize::from(list)]
     }
 }
 
 // === impl Draft ===
 
-impl Draft<'_> {
-    /// The node of these states, made if it is new and there is room.
-    fn number(&mut self, states: States, leaf: bool) -> u16 {
-        if states.is_empty() {
+impl<'a> Draft<'a> {
+    fn new(automata: &[Told<'a>]) -> Draft<'a> {
+        let mut automata: Vec<(u16, Reader<'a>)> = automata
+            .iter()
+            .map(|told| (told.rule, Reader::new(told)))
+            .collect();
+        automata.sort_unstable_by_key(|(rule, _)| *rule);
+        let mut draft = Draft {
+            automata,
+            nodes: Vec::new(),
+            lists_of_nodes: Vec::new(),
+            known: HashMap::default(),
+            lists: Vec::new(),
+            known_lists: HashMap::default(),
+        };
+        draft.list(&States::new(), 0);
+        draft
+    }
+
+    fn root(&mut self) -> u16 {
+        let mut states = States::new();
+        let mut decided = false;
+        for (index, (_, reader)) in (0..).zip(&self.automata) {
+            for state in reader.automaton.distinct_starts() {
+                states.push((index, state));
+                decided |= reader.automaton.accepts_at_end(state);
+            }
+        }
+        states.sort_unstable();
+        self.entry(states, decided, NONE & !LEAF)
+    }
+
+    /// What stands for these states: a node, made if it is new and there is room, or a list.
+    fn entry(&mut self, states: States, decided: bool, parent_list: u16) -> u16 {
+        let Some(((first, _), others)) = states.split_first() else {
             return NONE;
+        };
+        // A single rule is told best by its own automaton.
+        let single = others.iter().all(|(automaton, _)| automaton == first);
+        if decided || single || self.nodes.len() >= NODES_MAX {
+            return self.list(&states, parent_list) | LEAF;
         }
-        let mark = if leaf { LEAF } else { 0 };
-        if let Some(number) = self.numbers.get(&states) {
-            return number | mark;
+        if let Some(entry) = self.known.get(&states) {
+            return *entry;
         }
-        let number = self.nodes.len() as u16;
-        self.numbers.insert(states.clone(), number);
+        let node = self.nodes.len() as u16;
+        let list = self.list(&states, parent_list);
+        self.lists_of_nodes.push(list);
+        self.known.insert(states.clone(), node);
         self.nodes.push(states);
-        number | mark
+        node
+    }
+
+    /// The list of the rules of these states; when there is no room, of more rules than these.
+    fn list(&mut self, states: &States, parent: u16) -> u16 {
+        let rule = |(automaton, _): &(u16, u16)| self.automata[usize::from(*automaton)].0;
+        let mut rules: Vec<u16> = states.iter().map(rule).collect();
+        rules.dedup();
+        let rules = rules.into_boxed_slice();
+        if let Some(list) = self.known_lists.get(&rules) {
+            return *list;
+        }
+        if self.lists.len() >= LISTS_MAX {
+            return parent;
+        }
+        let list = self.lists.len() as u16;
+        self.known_lists.insert(rules.clone(), list);
+        self.lists.push(rules);
+        list
     }
 
     /// Where each class of bytes leads from a node; `depth` is how many were read with it.
     fn row(&mut self, node: usize, depth: usize) -> [u16; CLASSES] {
         let mut following: [States; CLASSES] = std::array::from_fn(|_| States::new());
         let mut decided = 0_u64;
-        for (rule, state) in &self.nodes[node] {
-            let Reader {
-                automaton,
-                len_max,
-                bytes,
-            } = &self.automata[rule];
-            for (class, byte) in bytes {
-                let (next, before) = automaton.step(*state, *byte);
-                let longest = next != DEAD && depth >= *len_max;
-                let ended = before || longest || automaton.accepts_at_end(next);
+        for (index, state) in &self.nodes[node] {
+            let (_, reader) = &self.automata[usize::from(*index)];
+            for (class, byte) in &reader.bytes {
+                let (next, before) = reader.automaton.step(*state, *byte);
+                let longest = next != DEAD && depth >= reader.len_max;
+                let ended = before || longest || reader.automaton.accepts_at_end(next);
                 if next != DEAD || ended {
-                    following[usize::from(*class)].push((*rule, next));
+                    following[usize::from(*class)].push((*index, next));
                     decided |= u64::from(ended) << class;
                 }
             }
         }
+        let parent = self.lists_of_nodes[node];
         let mut row = [NONE; CLASSES];
         for (class, mut states) in following.into_iter().enumerate() {
             states.sort_unstable();
             states.dedup();
-            row[class] = self.number(states, decided >> class & 1 != 0);
+            row[class] = self.entry(states, decided >> class & 1 != 0, parent);
         }
         row
     }

@@ -7,8 +7,9 @@
 
 use super::automaton::{Automaton, DEAD};
 use super::view::View;
+use super::windows::classes;
 use crate::prefilter::ByteSet;
-use crate::prefilter::bytes::{contains, insert};
+use crate::prefilter::bytes::contains;
 
 /// The most different needs that a scanner keeps apart; rules beyond are started wherever they
 /// may begin.
@@ -62,16 +63,17 @@ impl Window {
 impl Need {
     /// The byte that every match must have, the one that comes soonest.
     pub(super) fn of(automaton: &Automaton, max_len: usize) -> Option<Need> {
+        let classes = classes(automaton);
         (b'!'..=b'~')
             .filter(|byte| !byte.is_ascii_alphanumeric())
-            .filter_map(|byte| Need::on(automaton, byte))
+            .filter_map(|byte| Need::on(automaton, &classes, byte))
             .filter(|need| need.within < max_len)
             .min_by_key(|need| need.within)
     }
 
     /// Walks the automaton without the byte: if no match is possible and every path comes to an
     /// end, all matches have the byte, and not later than the longest path is long.
-    fn on(automaton: &Automaton, byte: u8) -> Option<Need> {
+    fn on(automaton: &Automaton, classes: &[(ByteSet, u8)], byte: u8) -> Option<Need> {
         let mut filler = [0; 4];
         let mut states = automaton.distinct_starts();
         let leads = |state: &u16| automaton.step(*state, byte).0 != DEAD;
@@ -89,13 +91,18 @@ impl Need {
             }
             let mut following = Vec::new();
             for state in &states {
-                for read in 0..=255_u8 {
-                    let (next, before) = automaton.step(*state, read);
-                    if before || (read != byte && automaton.accepts_at_end(next)) {
+                for (class, read) in classes {
+                    let only = contains(class, byte)
+                        && class.iter().map(|w| w.count_ones()).sum::<u32>() == 1;
+                    let (next, before) = automaton.step(*state, *read);
+                    if before || (!only && automaton.accepts_at_end(next)) {
                         return None;
                     }
-                    if read != byte && next != DEAD {
-                        insert(&mut filler, read);
+                    if !only && next != DEAD {
+                        filler
+                            .iter_mut()
+                            .zip(class)
+                            .for_each(|(set, bits)| *set |= bits);
                         following.push(next);
                     }
                 }

@@ -63,22 +63,27 @@ fn starts(automaton: &Automaton, behind: &ByteSet) -> Vec<(u16, ByteSet)> {
     starts
 }
 
+/// By class of the automaton: its bytes, and one of them.
+pub(super) fn classes(automaton: &Automaton) -> Vec<(ByteSet, u8)> {
+    let mut classes: Vec<(ByteSet, u8)> = Vec::new();
+    for byte in 0..=255_u8 {
+        let class = usize::from(automaton.class_of(byte));
+        if class >= classes.len() {
+            classes.resize(class + 1, ([0; 4], byte));
+        }
+        classes[class].1 = byte;
+        insert(&mut classes[class].0, byte);
+    }
+    classes
+}
+
 // === impl Explorer ===
 
 impl<'a> Explorer<'a> {
     fn new(told: &'a Told<'a>) -> Explorer<'a> {
-        let mut classes: Vec<(ByteSet, u8)> = Vec::new();
-        for byte in 0..=255_u8 {
-            let class = usize::from(told.automaton.class_of(byte));
-            if class >= classes.len() {
-                classes.resize(class + 1, ([0; 4], byte));
-            }
-            classes[class].1 = byte;
-            insert(&mut classes[class].0, byte);
-        }
         Explorer {
             told,
-            classes,
+            classes: classes(told.automaton),
             apart: WINDOW_BYTES,
             windows: Vec::new(),
         }
