@@ -48,7 +48,7 @@ pub(crate) enum Before {
 }
 
 /// Which way an automaton reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reading {
     /// Forwards from a fixed start.
     Anchored,
@@ -231,7 +231,8 @@ impl Draft {
             Reading::Anywhere => Anchored::No,
             Reading::Anchored | Reading::Backwards => Anchored::Yes,
         };
-        let mut numbers = std::collections::HashMap::new();
+        let mut numbers =
+            std::collections::HashMap::with_hasher(foldhash::fast::FixedState::default());
         let mut queue: Vec<StateID> = Vec::new();
         // The dead state has a row of zeros and number 0.
         self.table.resize(1 << self.stride_bits, DEAD);

@@ -1,9 +1,12 @@
 //! One rule tried at one start: a few bytes that move forward with the text.
 
+use std::sync::Arc;
+
 use super::automaton::{Automaton, Before, DEAD, Reading};
 use super::effort::{Effort, Work};
 use super::gate::Told;
-use super::leads::After;
+use super::leads::{After, Lead};
+use super::shelf::Shelf;
 use super::view::View;
 use super::worth::{NoMatch, Worth};
 use crate::rule::{Checks, Confidence, Rule};
@@ -11,7 +14,7 @@ use crate::rule::{Checks, Confidence, Rule};
 /// What of a rule the scan asks for.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) automaton: Automaton,
+    pub(crate) automaton: Arc<Automaton>,
     pub(crate) max_len: usize,
     checks: Checks,
     worth: Worth,
@@ -88,14 +91,19 @@ enum Run {
 
 impl Compiled {
     pub(crate) fn new(rule: &Rule) -> Result<Compiled, String> {
-        let automaton = Automaton::compile(&rule.pattern.hir, Reading::Anchored)?;
+        Compiled::from_shelf(rule, &mut Shelf::default())
+    }
+
+    /// The same for one rule of many: what another one has compiled is taken.
+    pub(crate) fn from_shelf(rule: &Rule, shelf: &mut Shelf) -> Result<Compiled, String> {
+        let automaton = shelf.automaton(&rule.pattern.hir, Reading::Anchored)?;
         let by_itself = Told {
             rule: 0,
             automaton: &automaton,
             len_max: rule.max_len,
         };
         let after = rule.after.as_ref();
-        let after = after.map(|after| After::new(&after.hir, &by_itself));
+        let after = after.map(|after| After::new(&after.hir, &by_itself, shelf));
         let before = rule.before.as_ref();
         let before = before.map(|p| Automaton::compile(&p.hir, Reading::Anchored));
         let region = rule.region.as_ref().map(|region| {
@@ -114,6 +122,15 @@ impl Compiled {
             automaton,
             region: region.transpose()?,
         })
+    }
+
+    /// What leads to the rule's starts; only of a rule that is told by it.
+    #[inline]
+    pub(super) fn lead(&self) -> &Lead {
+        match &self.after {
+            Some(After::Forwards(lead)) => lead,
+            _ => unreachable!("only a rule with a lead is told by one"),
+        }
     }
 
     /// What its automata weigh.
@@ -271,7 +288,7 @@ impl Candidate {
         from: usize,
         effort: &mut Effort,
     ) -> Run {
-        let dfa = &compiled.automaton;
+        let dfa: &Automaton = &compiled.automaton;
         let bound = self.start + compiled.max_len;
         let before = compiled.before.as_ref();
         let mut at = from;
@@ -374,7 +391,7 @@ impl Candidate {
     }
 
     fn read_overlong(&mut self, compiled: &Compiled, view: &View<'_>, from: usize) -> Outcome {
-        let dfa = &compiled.automaton;
+        let dfa: &Automaton = &compiled.automaton;
         let mut at = from;
         for byte in view.from(from) {
             if !dfa.grows(self.state) {

@@ -12,12 +12,15 @@
 //! decided. Both lists are bounded: when one is full it is dropped, and the next walk looks for
 //! leads from as far back as an `after` may reach, in the text that a channel retains anyway.
 
+use std::sync::Arc;
+
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::Scanner;
 use super::automaton::{Automaton, Before, DEAD, Reading};
 use super::gate::Told;
+use super::shelf::Shelf;
 use super::view::View;
 use super::windows;
 use crate::prefilter::bytes::{ALL, insert};
@@ -50,7 +53,10 @@ pub(crate) enum After {
 pub(crate) struct Lead {
     /// What must stand before the place where the lead is found, read backwards.
     head: Option<Automaton>,
-    pub(super) tail: Automaton,
+    /// What it is found by: a name, mostly.
+    pub(super) name: Automaton,
+    /// What must follow the name, up to the start of a match.
+    rest: Option<Arc<Automaton>>,
 }
 
 /// The leads of one text: what was found of them, and how far they were looked for.
@@ -69,6 +75,8 @@ pub(crate) struct Leads {
 struct Live {
     rule: u16,
     state: u16,
+    /// The name has been read, and this is about the rest.
+    in_rest: bool,
     /// The next byte that it reads.
     at: usize,
 }
@@ -83,7 +91,11 @@ struct Due {
 
 impl After {
     /// Compiles what must stand before the matches of a rule that begins with these windows.
-    pub(super) fn new(after: &Hir, by_itself: &Told<'_>) -> Result<After, String> {
+    pub(super) fn new(
+        after: &Hir,
+        by_itself: &Told<'_>,
+        shelf: &mut Shelf,
+    ) -> Result<After, String> {
         let mut parts = Vec::new();
         flatten(after, &mut parts);
         // Since an `after` may begin anywhere, what may be left out before it is left out.
@@ -94,7 +106,7 @@ impl After {
         let parts = &parts[needed..];
         let own_rate: f32 = windows::of(by_itself, &ALL).iter().map(rarity::rate).sum();
         if own_rate > RATE_MIN {
-            let lead = Lead::new(parts)?;
+            let lead = Lead::new(parts, shelf)?;
             if lead.rate() < own_rate {
                 return Ok(After::Forwards(Box::new(lead)));
             }
@@ -116,7 +128,9 @@ impl After {
         match self {
             After::Backwards(after) => after.table_bytes(),
             After::Forwards(lead) => {
-                lead.tail.table_bytes() + lead.head.as_ref().map_or(0, Automaton::table_bytes)
+                let rest = lead.rest.as_ref().map_or(0, |rest| rest.table_bytes());
+                let head = lead.head.as_ref().map_or(0, Automaton::table_bytes);
+                head + lead.name.table_bytes() + rest
             }
         }
     }
@@ -151,8 +165,8 @@ pub(super) fn stands_before(after: &Automaton, view: &View<'_>, at: usize) -> bo
 // === impl Lead ===
 
 impl Lead {
-    fn new(parts: &[Hir]) -> Result<Lead, String> {
-        let whole = Lead::split(parts, 0)?;
+    fn new(parts: &[Hir], shelf: &mut Shelf) -> Result<Lead, String> {
+        let whole = Lead::split(parts, 0, shelf)?;
         let rate = whole.rate();
         if rate < RATE_MAX {
             return Ok(whole);
@@ -161,25 +175,41 @@ impl Lead {
             .map(|split| (literal_rate(&parts[split..]), split))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         match inner {
-            Some((inner_rate, split)) if inner_rate < rate => Lead::split(parts, split),
+            Some((inner_rate, split)) if inner_rate < rate => Lead::split(parts, split, shelf),
             _ => Ok(whole),
         }
     }
 
-    fn split(parts: &[Hir], at: usize) -> Result<Lead, String> {
+    fn split(parts: &[Hir], at: usize, shelf: &mut Shelf) -> Result<Lead, String> {
         let (head, tail) = parts.split_at(at);
         let head = (!head.is_empty())
             .then(|| Automaton::compile(&Hir::concat(head.to_vec()), Reading::Backwards));
+        let varies = |part: &Hir| match part.kind() {
+            HirKind::Repetition(repetition) => repetition.max != Some(repetition.min),
+            _ => false,
+        };
+        let named = |end: &usize| {
+            tail[..*end]
+                .iter()
+                .any(|part| part.properties().minimum_len() > Some(0))
+        };
+        let name_end = (1..tail.len())
+            .filter(|end| varies(&tail[*end]))
+            .find(named);
+        let (name, rest) = tail.split_at(name_end.unwrap_or(tail.len()));
+        let rest = (!rest.is_empty())
+            .then(|| shelf.automaton(&Hir::concat(rest.to_vec()), Reading::Anchored));
         Ok(Lead {
             head: head.transpose()?,
-            tail: Automaton::compile(&Hir::concat(tail.to_vec()), Reading::Anchored)?,
+            name: Automaton::compile(&Hir::concat(name.to_vec()), Reading::Anchored)?,
+            rest: rest.transpose()?,
         })
     }
 
     pub(super) fn told(&self, rule: u16) -> Told<'_> {
         Told {
             rule,
-            automaton: &self.tail,
+            automaton: &self.name,
             len_max: usize::MAX,
         }
     }
@@ -253,39 +283,63 @@ impl Leads {
 
     /// A lead may begin at `at`: reads it as far as it goes.
     pub(super) fn begin(&mut self, scanner: &Scanner, view: &View<'_>, rule: u16, at: usize) {
-        let Some(After::Forwards(lead)) = &scanner.compiled[usize::from(rule)].after else {
-            unreachable!("only a rule with a lead is told by one");
-        };
-        let state = lead.tail.start(Before::from_byte(view.byte_before(at)));
-        let headed = lead
-            .head
-            .as_ref()
-            .is_none_or(|head| stands_before(head, view, at));
-        if state != DEAD && headed {
-            self.run(scanner, view, Live { rule, state, at });
+        let lead = scanner.compiled[usize::from(rule)].lead();
+        let state = lead.name.start(Before::from_byte(view.byte_before(at)));
+        let head = lead.head.as_ref();
+        if state != DEAD && head.is_none_or(|head| stands_before(head, view, at)) {
+            let name = Live {
+                rule,
+                state,
+                in_rest: false,
+                at,
+            };
+            self.run(scanner, view, name);
         }
     }
 
     fn run(&mut self, scanner: &Scanner, view: &View<'_>, mut live: Live) {
-        let Some(After::Forwards(lead)) = &scanner.compiled[usize::from(live.rule)].after else {
-            unreachable!("only a rule with a lead is told by one");
+        let lead = scanner.compiled[usize::from(live.rule)].lead();
+        let automaton: &Automaton = match &lead.rest {
+            Some(rest) if live.in_rest => rest,
+            _ => &lead.name,
         };
         for byte in view.from(live.at) {
-            let (next, ended) = lead.tail.step(live.state, *byte);
+            let (next, ended) = automaton.step(live.state, *byte);
             if ended {
-                self.note(scanner, view, live.rule, live.at);
+                self.read_to(scanner, view, lead, live);
             }
             if next == DEAD {
                 return;
             }
             live.state = next;
             live.at += 1;
-            if lead.tail.accepts(next) {
-                self.note(scanner, view, live.rule, live.at);
+            if automaton.accepts(next) {
+                self.read_to(scanner, view, lead, live);
+                if !automaton.grows(next) {
+                    return;
+                }
             }
         }
         if !view.is_last() && !self.live.contains(&live) {
             self.live.push(live);
+        }
+    }
+
+    /// What was being read may end where it is.
+    fn read_to(&mut self, scanner: &Scanner, view: &View<'_>, lead: &Lead, read: Live) {
+        match &lead.rest {
+            Some(rest) if !read.in_rest => {
+                let state = rest.start(Before::from_byte(view.byte_before(read.at)));
+                let rest = Live {
+                    state,
+                    in_rest: true,
+                    ..read
+                };
+                if state != DEAD {
+                    self.run(scanner, view, rest);
+                }
+            }
+            _ => self.note(scanner, view, read.rule, read.at),
         }
     }
 

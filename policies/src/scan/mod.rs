@@ -53,6 +53,7 @@ mod gate;
 pub(crate) mod lanes;
 pub(crate) mod leads;
 mod set;
+mod shelf;
 pub(crate) mod starts;
 mod trie;
 pub(crate) mod view;
@@ -73,6 +74,7 @@ use effort::Effort;
 use lanes::Lanes;
 use leads::Leads;
 pub use set::RuleMask;
+use shelf::Shelf;
 use starts::Starts;
 use view::View;
 use walk::Walk;
@@ -143,6 +145,7 @@ impl Scanner {
         let mut errors = Vec::new();
         let mut ids = HashSet::new();
         let mut compiled = Vec::with_capacity(rules.len());
+        let mut shelf = Shelf::default();
         for (index, rule) in rules.iter().enumerate() {
             let mut refuse = |reason: String| {
                 errors.push(RuleError {
@@ -157,7 +160,7 @@ impl Scanner {
             if !ids.insert(rule.id()) {
                 refuse("another rule has the same id".to_owned());
             }
-            match Compiled::new(rule) {
+            match Compiled::from_shelf(rule, &mut shelf) {
                 Ok(rule) => compiled.push(rule),
                 Err(reason) => refuse(reason),
             }

@@ -72,7 +72,9 @@ struct Gate {
 #[derive(Clone, Copy)]
 pub(super) struct Here<'s> {
     pub(super) rules: &'s [u16],
-    leads: &'s [u16],
+    pub(super) leads: &'s [u16],
+    /// More text may tell that it is fewer; nothing has been read to its end.
+    pub(super) is_open: bool,
 }
 
 // === impl Starts ===
@@ -100,7 +102,7 @@ impl Starts {
             first.push(first_bytes(by_itself.automaton));
             if let Some(After::Forwards(lead)) = &compiled.after {
                 has_leads = true;
-                gaps.add(&lead.tail, &lead.follows());
+                gaps.add(&lead.name, &lead.follows());
                 all_windows.extend(lead.windows());
                 ahead.push(lead.told(LEAD + rule));
                 continue;
@@ -148,14 +150,18 @@ impl Starts {
     /// What is told by windows and may be at this offset.
     #[inline]
     pub(super) fn told(&self, bytes: &[u8], offset: usize, more: bool) -> Here<'_> {
-        let told = match self.gaps.allow(bytes, offset) {
+        let (told, is_open) = match self.gaps.allow(bytes, offset) {
             true => self.ahead.rules(bytes[offset..].iter(), more),
-            false => &[],
+            false => (&[][..], false),
         };
         // Mostly there is nothing, and few in any case.
         let rules = told.iter().take_while(|rule| **rule < LEAD).count();
         let (rules, leads) = told.split_at(rules);
-        Here { rules, leads }
+        Here {
+            rules,
+            leads,
+            is_open,
+        }
     }
 
     /// May this rule start after `before` (none at the start of the text)?
@@ -176,7 +182,7 @@ impl Starts {
 impl Here<'_> {
     /// The rules of which the lead may begin here.
     #[inline]
-    pub(super) fn leads(&self) -> impl Iterator<Item = u16> {
+    pub(super) fn leads(&self) -> impl Iterator<Item = u16> + use<'_> {
         self.leads.iter().map(|id| id - LEAD)
     }
 }
@@ -229,14 +235,15 @@ impl Gate {
         self.triples.table_bytes() + self.trie.table_bytes()
     }
 
-    /// The rules that are left after these bytes, behind which `more` may come.
+    /// The rules that are left after these bytes, behind which `more` may come, and whether that
+    /// may tell that it is fewer.
     #[inline]
-    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone, more: bool) -> &[u16] {
+    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone, more: bool) -> (&[u16], bool) {
         let mut three = bytes.clone();
         let mut class = || three.next().map_or(NOTHING, |byte| class_of(*byte));
         match self.triples.contains(class(), class(), class()) {
             true => self.trie.rules(bytes, more),
-            false => &[],
+            false => (&[], false),
         }
     }
 }

@@ -91,9 +91,14 @@ impl Trie {
     }
 
     /// The rules that are left after the bytes. Where the bytes end too early to tell, `more`
-    /// decides: all that may be if more may come, else none, because none has matched.
+    /// decides: all that may be if more may come, else none, because none has matched. Says, too,
+    /// whether it was so.
     #[inline]
-    pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>, more: bool) -> &[u16] {
+    pub(super) fn rules<'a>(
+        &self,
+        bytes: impl Iterator<Item = &'a u8>,
+        more: bool,
+    ) -> (&[u16], bool) {
         let mut entry = self.root;
         for byte in bytes {
             if entry & LEAF != 0 {
@@ -104,9 +109,9 @@ impl Trie {
         let list = match (entry & LEAF != 0, more) {
             (true, _) => entry & !LEAF,
             (false, true) => self.lists_of_nodes[usize::from(entry)],
-            (false, false) => return &[],
+            (false, false) => return (&[], false),
         };
-        &self.lists[usize::from(list)]
+        (&self.lists[usize::from(list)], entry & LEAF == 0)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Walk<'s, 't, 'l> {
     leads: &'l mut Leads,
     /// The next of what is due, as an index of `leads`.
     next_due: usize,
+    /// The next walk looks for the leads from a place that this one came to.
+    leads_wait: bool,
     /// Offset before which no rule is asked for, only leads.
     from: usize,
     /// The rules of the place that was found last, if they come from several sources.
@@ -84,6 +86,7 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
             wide: NOWHERE,
             next_due: leads.index_from(from),
             leads,
+            leads_wait: false,
             from: from - view.base(),
             merged: Vec::new(),
         };
@@ -111,7 +114,9 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
             let due = self.due();
             let offset = told.min(self.wide).min(due);
             if offset == NOWHERE {
-                self.leads.read = self.leads.read.max(self.view.end());
+                if !self.leads_wait {
+                    self.leads.read = self.leads.read.max(self.view.end());
+                }
                 return None;
             }
             let mut rules: &[u16] = &[];
@@ -141,22 +146,24 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
         }
     }
 
-    /// Reads the leads that may begin here, unless it has been done.
+    /// Reads the leads that may begin here, unless it has been done. Where the text at hand ends
+    /// too early to tell them apart, they are left to the next walk: none is at its end yet.
     #[inline]
     fn begin_leads(&mut self, here: &Here<'_>, offset: usize) {
         let at = self.view.base() + offset;
-        if at >= self.leads.read {
-            self.leads.read = at + 1;
-            let mut some = false;
-            for rule in here.leads() {
-                self.leads.begin(self.scanner, &self.view, rule, at);
-                some = true;
-            }
-            if some {
-                let from = self.view.base() + self.from.max(offset);
-                self.next_due = self.leads.index_from(from);
-            }
+        if at < self.leads.read || self.leads_wait {
+            return;
         }
+        self.leads_wait = here.is_open && !here.leads.is_empty();
+        self.leads.read = at + usize::from(!self.leads_wait);
+        if self.leads_wait || here.leads.is_empty() {
+            return;
+        }
+        for rule in here.leads() {
+            self.leads.begin(self.scanner, &self.view, rule, at);
+        }
+        let from = self.view.base() + self.from.max(offset);
+        self.next_due = self.leads.index_from(from);
     }
 
     /// Offset of the next place where a rule is due.
