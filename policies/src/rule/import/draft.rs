@@ -7,8 +7,11 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::allow;
 use super::decompose::{Row, Whole, bytes_min, flat, rows, trim_outer, without_groups};
-use super::keywords::{required, with_dots};
-use super::shape::{REGION_BYTES, ROUNDS_COUNTED_MAX, Shape, ask_for_keywords, looser, shape};
+use super::keywords::{required, whole_words, with_dots};
+use super::shape::{
+    REGION_BYTES, ROUNDS_COUNTED_MAX, Shape, TAIL_BYTES_MIN, ask_for_keywords, context_of, looser,
+    shape,
+};
 use super::{At, IMPORTED_RULES_MAX, ImportKind, ImportNote, Reading};
 use crate::rule::{
     Allow, Checks, Confidence, Confirm, MATCH_BYTES_MAX, Pattern, Region, Rule, Template,
@@ -184,6 +187,11 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
     if split.iter().all(|rule| Compiled::new(rule).is_ok()) && !split.is_empty() {
         return split;
     }
+    if let Some(rule) = with_shorter_prefix(&rule) {
+        let what = "what stands before the secret is dear: its end is asked for";
+        reading.note(at, ImportKind::Approximated, what);
+        return vec![rule];
+    }
     let looser = Rule {
         pattern: pattern(looser(&rule.pattern.hir)),
         ..rule
@@ -299,6 +307,25 @@ fn slug(name: &str) -> String {
         "" => "rule".to_owned(),
         id => id.to_owned(),
     }
+}
+
+/// The rule with as much of what stands before its secret as can be run, and with a word for the
+/// rest where one is sure to stand there whole.
+fn with_shorter_prefix(rule: &Rule) -> Option<Rule> {
+    let parts = flat(rule.after.as_ref()?.hir.clone());
+    (1..parts.len()).find_map(|from| {
+        let tail = trim_outer(parts[from..].to_vec());
+        let words = whole_words(&parts[..from]);
+        if tail.is_empty() || (words.is_empty() && bytes_min(&tail) < TAIL_BYTES_MIN) {
+            return None;
+        }
+        let shorter = Rule {
+            after: Some(pattern(Hir::concat(tail))),
+            context: rule.context.clone().or_else(|| context_of(words)),
+            ..rule.clone()
+        };
+        Compiled::new(&shorter).is_ok().then_some(shorter)
+    })
 }
 
 // === impl Rule ===

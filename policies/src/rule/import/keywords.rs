@@ -5,7 +5,7 @@
 //! Where it can, the keyword says something, and must be asked for in another way.
 
 use regex_syntax::hir::literal::Extractor;
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 use super::decompose::flat;
 
@@ -95,6 +95,35 @@ fn any(class: &ClassUnicode) -> bool {
         && ranges.last().is_some_and(|range| range.end() == char::MAX)
 }
 
+/// The words of the first part of an expression that has any and after which no letter follows.
+pub(super) fn whole_words(parts: &[Hir]) -> Vec<String> {
+    let parts = flat(lower(&Hir::concat(parts.to_vec())));
+    let ends = |at: usize| match parts.get(at + 1).map(Hir::kind) {
+        Some(HirKind::Look(look)) => matches!(look, Look::WordAscii | Look::WordEndAscii),
+        _ => false,
+    };
+    let words = |(at, part): (usize, &Hir)| {
+        let mut words = Vec::new();
+        if ends(at) {
+            literals(part, &mut words);
+        }
+        let words = as_context(&words);
+        (!words.is_empty()).then_some(words)
+    };
+    parts.iter().enumerate().find_map(words).unwrap_or_default()
+}
+
+/// The literals that are alternatives of one another.
+fn literals(hir: &Hir, found: &mut Vec<String>) {
+    match hir.kind() {
+        HirKind::Literal(literal) => {
+            found.extend(std::str::from_utf8(&literal.0).ok().map(str::to_owned));
+        }
+        HirKind::Alternation(branches) => branches.iter().for_each(|it| literals(it, found)),
+        _ => {}
+    }
+}
+
 /// The words as context can ask for them: letters and digits at both ends, each once.
 pub(super) fn as_context(words: &[String]) -> Vec<String> {
     let mut usable: Vec<String> = Vec::new();
@@ -136,6 +165,9 @@ mod tests {
 
     #[test]
     fn context_words_are_whole() {
+        let of = |pattern: &str| whole_words(&[parse(pattern).expect("parses")]);
+        assert_eq!(of(r"(?i)\b(?:curl|wget)\b.*x"), ["curl", "wget"]);
+        assert_eq!(of(r"(?i)\bpoly.{0,20}key"), [""; 0]);
         let words = ["sgp_".to_owned(), "Sgp".to_owned(), "_".to_owned()];
         assert_eq!(as_context(&words), ["sgp"]);
     }

@@ -6,7 +6,7 @@
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
 
 use super::decompose::{Row, bytes_max, bytes_min, flat, is_any_text, trim_far, trim_outer};
-use super::keywords::as_context;
+use super::keywords::{as_context, whole_words};
 use super::{At, ImportKind, Reading};
 use crate::rule::{Context, LOOK_AHEAD_BYTES_MAX, LOOK_BEHIND_BYTES_MAX};
 
@@ -14,7 +14,7 @@ use crate::rule::{Context, LOOK_AHEAD_BYTES_MAX, LOOK_BEHIND_BYTES_MAX};
 pub(super) const REGION_BYTES: usize = 16 << 10;
 
 /// The shortest end of a long prefix that tells enough to be asked for alone.
-const TAIL_BYTES_MIN: usize = 3;
+pub(super) const TAIL_BYTES_MIN: usize = 3;
 
 /// How many rounds of a repetition are counted when counting all of them is too dear.
 pub(super) const ROUNDS_COUNTED_MAX: u32 = 8;
@@ -70,11 +70,7 @@ pub(super) fn shape(reading: &mut Reading, at: &At<'_>, row: Row) -> Shape {
                 ),
             };
             reading.note(at, ImportKind::Approximated, what);
-            context = (!words.is_empty()).then_some(Context {
-                words,
-                within: LOOK_BEHIND_BYTES_MAX,
-                after: 0,
-            });
+            context = context_of(words);
             prefix = tail;
         }
     }
@@ -203,12 +199,17 @@ fn tail(prefix: &[Hir]) -> (Vec<Hir>, Vec<String>) {
             _ => break,
         }
     }
-    let literal = |part: &Hir| match part.kind() {
-        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(str::to_lowercase),
-        _ => None,
-    };
-    let words: Vec<String> = prefix[..from].iter().filter_map(literal).collect();
-    (trim_outer(prefix[from..].to_vec()), as_context(&words))
+    let words = whole_words(&prefix[..from]);
+    (trim_outer(prefix[from..].to_vec()), words)
+}
+
+/// One of these words shortly before a match.
+pub(super) fn context_of(words: Vec<String>) -> Option<Context> {
+    (!words.is_empty()).then_some(Context {
+        words,
+        within: LOOK_BEHIND_BYTES_MAX,
+        after: 0,
+    })
 }
 
 /// A keyword that the expression does not ask for must stand near.
@@ -231,11 +232,7 @@ pub(super) fn ask_for_keywords(
          bytes before the match"
     );
     reading.note(at, ImportKind::Approximated, what);
-    shape.context = Some(Context {
-        words,
-        within: LOOK_BEHIND_BYTES_MAX,
-        after: 0,
-    });
+    shape.context = context_of(words);
 }
 
 /// The expression with long counts made shorter.
