@@ -305,6 +305,7 @@ recognizers:
 fn recognizers_are_rules() {
     let other = Format::Presidio.read("pii", PRESIDIO).expect("it loads");
     assert_eq!(values(&other, "x B-123456 y"), ["B-123456", "123456"]);
+    assert_eq!(values(&other, "x B-1234567"), [""; 0]);
     assert_eq!(values(&other, "AB-123456x b-123456x"), ["b-123456"]);
     assert_eq!(
         values(&other, "mr. X and Prof. Dr. Y, Mrs."),
