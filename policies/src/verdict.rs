@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::rule::Confidence;
 use crate::scan::Lane;
+use crate::scan::effort::{FREE_STEPS, Work};
 
 /// What happens to a message, in order of severity: the worst finding decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,9 @@ pub struct Finding {
     pub lane: Lane,
 }
 
+/// The rule of a finding that says that a message took more work than it may.
+pub(crate) const EXCESS_RULE: &str = "inspection-exhausted";
+
 /// How many findings one message may report. The action still counts every match; only the list
 /// that explains it stops growing, so that a body full of matches cannot fill memory or the log.
 pub const FINDINGS_MAX: usize = 256;
@@ -62,6 +66,8 @@ pub const FINDINGS_MAX: usize = 256;
 /// The findings of one message and the worst action among them.
 #[derive(Debug)]
 pub(crate) struct Findings {
+    /// What was spent on the message.
+    pub(crate) work: Work,
     list: Vec<Finding>,
     worst: Action,
     /// Kept apart, because a block may come after the list is full or has been taken.
@@ -108,11 +114,21 @@ impl fmt::Display for Direction {
     }
 }
 
+// === impl Finding ===
+
+impl Finding {
+    /// Does it say that the message took more work to inspect than it may, instead of a match?
+    pub fn is_excess(&self) -> bool {
+        &*self.rule == EXCESS_RULE
+    }
+}
+
 // === impl Findings ===
 
 impl Default for Findings {
     fn default() -> Self {
         Findings {
+            work: Work::within(FREE_STEPS),
             list: Vec::new(),
             worst: Action::Allow,
             first_block: None,

@@ -51,6 +51,15 @@ impl Answer {
     /// What the guard found, told without the value.
     pub(super) fn blocked(finding: Option<&Finding>, code: &'static str, what: &str) -> Self {
         let message = match finding {
+            Some(finding) if finding.is_excess() => {
+                let message = format!(
+                    "{what} {} would take more work to inspect than its length allows: text that \
+                     repeats beginnings of secrets or numbers thousands of times does this. Send \
+                     it in parts, or ask the operator of this gateway to raise work_per_kib.",
+                    finding.location
+                );
+                return Self::new(422, "inspection_exhausted", message);
+            }
             Some(finding) => format!(
                 "{what} Guard \"{}\" matched rule \"{}\" in {} (bytes {} to {}). Remove or replace \
                  that text and send the request again; if you think that the rule is wrong, tell \

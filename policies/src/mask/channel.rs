@@ -2,6 +2,7 @@
 
 use super::{MaskKey, Plan, Writer};
 use crate::lane::blob::RunMeter;
+use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
 use crate::scan::{Match, Scanner};
@@ -98,6 +99,11 @@ impl Channel {
             .force(scanner, &plan.mask, &view, &mut writer);
         self.sent = self.lanes.cursor.held_from().max(self.sent);
         self.trim(plan);
+    }
+
+    /// What was spent on this text, and may be.
+    pub(crate) fn effort(&mut self) -> &mut Effort {
+        &mut self.lanes.effort
     }
 
     /// Bytes of text that came and are neither sent nor certain to be replaced: what waits for

@@ -11,6 +11,7 @@ pub use channel::Channel;
 pub use key::MaskKey;
 
 use crate::scan::cursor::Sink;
+use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
 use crate::scan::{Match, RuleIndex, RuleMask, Scanner};
@@ -38,6 +39,18 @@ pub fn mask_text(
     text: &str,
     on_match: &mut dyn FnMut(Match),
 ) -> Option<String> {
+    mask_within(scanner, plan, key, text, &mut Effort::default(), on_match)
+}
+
+/// The same, as far as the effort allows: what was not looked at stays as it is.
+pub(crate) fn mask_within(
+    scanner: &Scanner,
+    plan: &Plan,
+    key: &MaskKey,
+    text: &str,
+    effort: &mut Effort,
+    on_match: &mut dyn FnMut(Match),
+) -> Option<String> {
     let view = View::whole(text);
     let mut out = String::new();
     let mut sent = 0;
@@ -49,7 +62,10 @@ pub fn mask_text(
         out: &mut out,
         sent: &mut sent,
     };
-    Lanes::default().advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
+    let mut lanes = Lanes::default();
+    std::mem::swap(&mut lanes.effort, effort);
+    lanes.advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
+    std::mem::swap(&mut lanes.effort, effort);
     if sent == 0 {
         return None;
     }

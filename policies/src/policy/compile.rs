@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::bound::Bound;
 use super::engine::Engine;
 use super::error::PolicyError;
 use super::file::PolicyFile;
@@ -38,7 +39,7 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         used: vec![],
         index: <_>::default(),
     };
-    let (grants, mut guards) = resolve(&files, &mut names, &mut errors, &mut warnings);
+    let (grants, mut guards, bound) = resolve(&files, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -60,6 +61,7 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         scanner,
         key: MaskKey::new(sources.pseudonym_key),
         ids,
+        bound,
     };
     Ok(PolicySet {
         everything: false,
@@ -79,9 +81,10 @@ fn resolve(
     names: &mut Names,
     errors: &mut Vec<PolicyError>,
     warnings: &mut Vec<String>,
-) -> (Vec<Arc<Grant>>, Vec<Guard>) {
+) -> (Vec<Arc<Grant>>, Vec<Guard>, Bound) {
     let mut grants = Vec::new();
     let mut guards: Vec<Guard> = Vec::new();
+    let mut bound = None;
     for source in files {
         let decoded: PolicyFile = match toml::from_str(&source.text) {
             Ok(decoded) => decoded,
@@ -95,6 +98,12 @@ fn resolve(
             errors,
             warnings,
         };
+        if let Some(table) = &decoded.inspection {
+            if bound.is_some() {
+                at.error(table, "a second [inspection]; one in all files is enough");
+            }
+            bound = Some(at.bound(table));
+        }
         for table in decoded.grant {
             grants.extend(at.grant(&table).map(Arc::new));
         }
@@ -109,7 +118,7 @@ fn resolve(
             guards.extend(guard);
         }
     }
-    (grants, guards)
+    (grants, guards, bound.unwrap_or_default())
 }
 
 /// The guard that keeps the gateway's own credentials from every caller, whatever else applies: an

@@ -6,9 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::bound::Bound;
 use super::runs::RunGuard;
-use crate::mask::{Channel, MaskKey, Plan, mask_text};
+use crate::mask::{Channel, MaskKey, Plan, mask_within};
 use crate::rule::{Confidence, Speaker};
+use crate::scan::effort::{Effort, Work};
 use crate::scan::{Match, Scanner};
 use crate::verdict::{Action, Finding, Findings};
 
@@ -18,6 +20,8 @@ pub(crate) struct Engine {
     pub(super) key: MaskKey,
     /// Rule ids by rule index.
     pub(super) ids: Vec<Arc<str>>,
+    /// How much work a message may take.
+    pub(super) bound: Bound,
 }
 
 /// Which rules apply to one caller in one direction, and what each of them leads to.
@@ -81,8 +85,41 @@ impl Engine {
             return None;
         }
         sieve.measure_whole(text, findings, location);
+        let mut effort = Effort::of(self.grant(text.len(), findings));
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
-        mask_text(&self.scanner, plan, &self.key, text, &mut report)
+        let masked = mask_within(
+            &self.scanner,
+            plan,
+            &self.key,
+            text,
+            &mut effort,
+            &mut report,
+        );
+        self.account(&effort.work, text.len(), findings, location);
+        masked
+    }
+
+    /// More text of a message came: what may be spent on it.
+    fn grant(&self, bytes: usize, findings: &mut Findings) -> Work {
+        findings.work.allow(self.bound.steps(bytes));
+        Work::within(findings.work.left())
+    }
+
+    /// Counts what was spent on a text, and reports when it was too much. Whether what was read of
+    /// the text may go out.
+    fn account(
+        &self,
+        work: &Work,
+        bytes: usize,
+        findings: &mut Findings,
+        location: &dyn Fn() -> String,
+    ) -> bool {
+        findings.work.spend(work.spent());
+        if !work.is_exhausted() {
+            return true;
+        }
+        self.bound.report(bytes, findings, location);
+        self.bound.lets_pass()
     }
 
     /// The next piece of a text that arrives in pieces; `out` receives what may be sent now.
@@ -96,6 +133,8 @@ impl Engine {
         location: &dyn Fn() -> String,
     ) {
         sieve.measure(channel, delta, findings, location);
+        let sent = out.len();
+        channel.effort().work = self.grant(delta.len(), findings);
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
         channel.push(
             &self.scanner,
@@ -105,6 +144,9 @@ impl Engine {
             &mut report,
             out,
         );
+        if !self.account(&channel.effort().work, delta.len(), findings, location) {
+            out.truncate(sent);
+        }
     }
 
     /// The end of a text that arrived in pieces; `out` receives the rest.
@@ -116,8 +158,13 @@ impl Engine {
         findings: &mut Findings,
         location: &dyn Fn() -> String,
     ) {
+        let sent = out.len();
+        channel.effort().work = self.grant(0, findings);
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
         channel.finish(&self.scanner, &sieve.plan, &self.key, &mut report, out);
+        if !self.account(&channel.effort().work, 0, findings, location) {
+            out.truncate(sent);
+        }
     }
 
     /// The time bound of a held tail: it is masked now, never released.

@@ -11,6 +11,15 @@ pub(super) struct PolicyFile {
     pub(super) grant: Vec<Spanned<GrantTable>>,
     #[serde(default)]
     pub(super) guard: Vec<Spanned<GuardTable>>,
+    pub(super) inspection: Option<Spanned<InspectionTable>>,
+}
+
+/// `[inspection]`: how much work a message is worth. At most one in all files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InspectionTable {
+    pub(super) on_excess: Option<Spanned<String>>,
+    pub(super) work_per_kib: Option<Spanned<u64>>,
 }
 
 /// `[[grant]]`: who may do what. Nothing is granted by default.

@@ -4,6 +4,7 @@
 //! and every rule compiled, or all that is wrong with the folder. The gateway holds it behind an
 //! `Arc` and swaps it between two requests.
 
+mod bound;
 mod compile;
 pub(crate) mod engine;
 mod error;

@@ -55,7 +55,7 @@ impl Place<'_> {
     }
 
     /// An unknown word where one of `known` was expected.
-    fn unknown<'k>(
+    pub(super) fn unknown<'k>(
         &mut self,
         at: &Spanned<String>,
         kind: &str,

@@ -48,6 +48,7 @@ impl FilterError {
     /// Stable word for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            FilterError::Blocked(finding) if finding.is_excess() => "inspection_exhausted",
             FilterError::Blocked(_) => "response_blocked",
             FilterError::NotJson { .. } => "response_not_json",
             FilterError::NotUtf8 { .. } => "response_not_utf8",
@@ -59,7 +60,7 @@ impl FilterError {
     /// The HTTP status of the answer, where one can still be given.
     pub fn status(&self) -> u16 {
         match self {
-            FilterError::Blocked(_) => 403,
+            FilterError::Blocked(finding) if !finding.is_excess() => 403,
             _ => 502,
         }
     }
@@ -68,6 +69,12 @@ impl FilterError {
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            FilterError::Blocked(finding) if finding.is_excess() => write!(
+                f,
+                "The response was stopped: {} would take more work to inspect than its length \
+                 allows.",
+                finding.location
+            ),
             FilterError::Blocked(finding) => write!(
                 f,
                 "The response was stopped by the guard \"{}\" (rule {}).",

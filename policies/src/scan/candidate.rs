@@ -299,7 +299,7 @@ impl Candidate {
                     None | Some(Some(true)) => self.end = at,
                     Some(Some(false)) => {}
                     Some(None) => {
-                        effort.work.spend(at - from);
+                        effort.read(at - from);
                         // It is bounded to far less than a byte counts.
                         self.lag = (view.end() - at) as u8;
                         return Run::Undecided;
@@ -307,7 +307,7 @@ impl Candidate {
                 }
             }
             if next == DEAD {
-                effort.work.spend(at - from);
+                effort.read(at - from);
                 return Run::Died(at);
             }
             at += 1;
@@ -316,24 +316,24 @@ impl Candidate {
             if dfa.accepts(next) && before.is_none() {
                 self.end = at;
                 if !dfa.grows(next) {
-                    effort.work.spend(at - from);
+                    effort.read(at - from);
                     return Run::Died(at);
                 }
             }
             if at >= bound && dfa.grows(next) {
-                effort.work.spend(at - from);
+                effort.read(at - from);
                 return Run::Overlong(at);
             }
             if Effort::is_mark(at)
                 && let Some((end, died)) = effort.pass(self.rule, at, next)
                 && died < bound
             {
-                effort.work.spend(at - from);
+                effort.read(at - from);
                 self.end = if end >= at { end } else { self.end };
                 return Run::Known;
             }
         }
-        effort.work.spend(at - from);
+        effort.read(at - from);
         if !view.is_last() {
             return Run::Undecided;
         }
@@ -352,7 +352,7 @@ impl Candidate {
         }
         let value = view.slice(self.start, self.end);
         let (checks, worth) = (&compiled.checks, &compiled.worth);
-        effort.work.spend(checks.steps(value));
+        effort.read(checks.steps(value));
         if !checks.accept(value) || worth.allows(value, &mut effort.work) {
             return Outcome::Failed;
         }

@@ -57,7 +57,7 @@ impl Nearby {
     /// Does one of the words stand, as a whole word, in `before`, the whole text before the match?
     pub(super) fn stands_before(&self, before: &[u8], work: &mut Work) -> bool {
         let from = before.len().saturating_sub(self.within);
-        work.spend(before.len() - from);
+        work.spend((before.len() - from) as u64);
         let letter = |at: usize| before.get(at).is_some_and(u8::is_ascii_alphanumeric);
         // Overlapping, since a word may be found inside another that is not whole.
         self.words
@@ -73,7 +73,7 @@ impl Nearby {
     /// nothing more comes.
     fn stands_behind(&self, behind: &[u8], last: bool, work: &mut Work) -> Option<bool> {
         let window = &behind[..behind.len().min(self.after)];
-        work.spend(window.len());
+        work.spend((window.len()) as u64);
         let letter = |at: usize| behind.get(at).is_some_and(u8::is_ascii_alphanumeric);
         // The byte behind a word tells whether it is whole, so it must have come.
         let stands = self.words.find_overlapping_iter(window).any(|found| {

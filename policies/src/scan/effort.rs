@@ -18,7 +18,6 @@ const MARK_BYTES: usize = 64;
 const RUNS_MAX: usize = 4;
 
 /// Steps that every scan may take, however short its text: 256 Ki.
-#[allow(dead_code)] // the bound on messages uses it
 pub(crate) const FREE_STEPS: u64 = 256 << 10;
 
 /// What was spent on one text or message, and what may be.
@@ -58,7 +57,6 @@ struct Mark {
 
 // === impl Work ===
 
-#[allow(dead_code)]
 impl Work {
     /// Counts, and stops nothing.
     pub(crate) fn unbounded() -> Work {
@@ -74,8 +72,8 @@ impl Work {
     }
 
     #[inline]
-    pub(crate) fn spend(&mut self, steps: usize) {
-        self.spent = self.spent.saturating_add(steps as u64);
+    pub(crate) fn spend(&mut self, steps: u64) {
+        self.spent = self.spent.saturating_add(steps);
     }
 
     /// More text came, for which more may be spent.
@@ -106,13 +104,18 @@ impl Default for Work {
 
 // === impl Effort ===
 
-#[allow(dead_code)]
 impl Effort {
-    pub(crate) fn within(allowed: u64) -> Effort {
+    pub(crate) fn of(work: Work) -> Effort {
         Effort {
-            work: Work::within(allowed),
+            work,
             ..Effort::default()
         }
+    }
+
+    /// A byte read by an automaton, a validator, or a search for words is a step.
+    #[inline]
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.work.spend(bytes as u64);
     }
 
     /// A run begins, or goes on.

@@ -124,6 +124,9 @@ pub struct Scanner {
     pub(crate) starts: Starts,
 }
 
+/// Drops what is found.
+struct Nothing;
+
 /// Why a rule does not compile. Rules parse one by one; this is what only the set, or the cost,
 /// shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +248,15 @@ impl Scanner {
         Lanes::default().advance(self, &self.none(), mask, &view, &mut Tell(on_match));
     }
 
+    /// How many steps of verification [`Scanner::find`] takes: bytes read by rules' automata, by
+    /// validators and by searches for words. A policy bounds them.
+    pub fn verification_steps(&self, mask: &RuleMask, text: &str) -> u64 {
+        let mut lanes = Lanes::default();
+        let view = View::whole(text);
+        lanes.advance(self, mask, &self.none(), &view, &mut Nothing);
+        lanes.effort.work.spent()
+    }
+
     /// The matches that masking would replace: leftmost, then longest, then rule order.
     pub fn find(&self, mask: &RuleMask, text: &str) -> Vec<Match> {
         struct Collect(Vec<Match>);
@@ -284,12 +296,12 @@ impl Scanner {
         effort: &mut Effort,
     ) -> Option<(Candidate, Outcome)> {
         let compiled = &self.compiled[usize::from(rule)];
-        effort.work.spend(1);
+        effort.read(1);
         if effort.work.is_exhausted() || !self.starts.may_follow_byte(rule, view.byte_before(at)) {
             return None;
         }
         if compiled.after.is_some() {
-            effort.work.spend(AFTER_STEPS);
+            effort.read(AFTER_STEPS);
             if !compiled.may_follow(view, at) {
                 return None;
             }
@@ -316,6 +328,13 @@ impl Scanner {
         let outcome = candidate.resume(compiled, view, from, effort);
         candidate.for_whom(outcome, set.least(RuleIndex(candidate.rule)))
     }
+}
+
+impl Sink for Nothing {
+    fn replace(&mut self, _: &View<'_>, _: RuleIndex, _: usize, _: Option<usize>) {}
+    fn complete(&mut self, _: Match) {}
+    fn resume_at(&mut self, _: usize) {}
+    fn watched(&mut self, _: Match) {}
 }
 
 // === impl Lane ===

@@ -68,7 +68,7 @@ impl Worth {
         let Some(confirm) = self.confirm.as_ref().filter(|_| !self.is_sure()) else {
             return self.base;
         };
-        work.spend(value.len());
+        work.spend((value.len()) as u64);
         match confirm.by_value.accepts(value) {
             true => Confidence::High,
             false => self.base,
@@ -138,12 +138,12 @@ impl Allowed {
     }
 
     fn contains(&self, value: &str, work: &mut Work) -> bool {
-        work.spend(value.len());
+        work.spend((value.len()) as u64);
         if self.named.names(value) {
             return true;
         }
         self.patterns.as_ref().is_some_and(|patterns| {
-            work.spend(value.len() * ALLOW_STEPS);
+            work.spend((value.len() * ALLOW_STEPS) as u64);
             patterns.is_match(value)
         })
     }
