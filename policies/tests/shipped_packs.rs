@@ -122,6 +122,21 @@ fn ordinary_text_is_left_alone() {
     }
 }
 
+/// The table beside the pack names every rule, and nothing else.
+#[test]
+fn the_table_of_personal_data_is_whole() {
+    let table = include_str!("../packs/personal/README.md");
+    let told: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split(" | `").nth(1)?.split('`').next())
+        .collect();
+    let rules = rules(&["personal"]);
+    let ids: Vec<&str> = rules.iter().map(Rule::id).collect();
+    let missing: Vec<&&str> = ids.iter().filter(|id| !told.contains(*id)).collect();
+    assert!(missing.is_empty(), "no line for {missing:?}");
+    assert_eq!(told.len(), ids.len());
+}
+
 const ORDINARY: &[&str] = &[
     "The key to a good password is length: choose four words that do not belong together.",
     "Set max_tokens: 4096 and temperature=0.7, then call client.chat.completions.create().",
