@@ -243,6 +243,29 @@ fn a_rule_that_costs_too_much_is_named_with_its_cost() {
 }
 
 #[test]
+fn a_slow_rule_is_named_with_its_cost_and_what_to_do() {
+    let slow_rules = |regex: &str| {
+        let toml = GOOD
+            .replace("ACME-[0-9]{4}", regex)
+            .replace("max_len = 9", "max_len = 60");
+        let rules = Pack::parse("acme.toml", &toml).expect("parses").rules;
+        Scanner::compile(rules).expect("compiles").slow_rules()
+    };
+    let told = slow_rules("[a-z ]{9,20}[0-9]");
+    assert!(
+        told[0].starts_with("rule \"acme-id\" is slow: it is tried at"),
+        "{told:?}"
+    );
+    assert!(
+        told[0].contains("let it begin with a fixed text"),
+        "{told:?}"
+    );
+    assert!(slow_rules("ACME-[0-9]{4}").is_empty());
+    // Told by the byte that it cannot do without.
+    assert!(slow_rules("[a-z]{1,20}@[a-z]").is_empty());
+}
+
+#[test]
 fn an_example_that_does_not_hold_is_told() {
     let toml = GOOD
         .replace("[\"ACME-1\"]", "[\"an ACME-9999\"]")

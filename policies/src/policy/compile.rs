@@ -57,6 +57,7 @@ pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyE
         };
         errors.iter().map(error).collect::<Vec<_>>()
     })?;
+    warnings.extend(scanner.slow_rules());
     let engine = Engine {
         scanner,
         key: MaskKey::new(sources.pseudonym_key),

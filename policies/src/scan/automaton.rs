@@ -10,6 +10,9 @@
 //! - a state that can never match again is the dead state, so that being alive means that a match
 //!   is really possible: the promise to hold back nothing else rests on this.
 
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 use regex_automata::dfa::Automaton as _;
 use regex_automata::dfa::dense;
 use regex_automata::nfa::thompson;
@@ -23,6 +26,10 @@ pub(crate) const TABLE_BYTES_MAX: usize = 512 << 10;
 
 /// The most memory that making it may take, before the states are trimmed and halved.
 const DETERMINIZE_BYTES_MAX: usize = 8 << 20;
+
+/// The most memory of the table while it is made, before bytes that turn out to do the same share
+/// a column.
+const DRAFT_BYTES_MAX: usize = 4 << 20;
 
 /// The state from which no match is possible.
 pub(crate) const DEAD: u16 = 0;
@@ -231,8 +238,7 @@ impl Draft {
             Reading::Anywhere => Anchored::No,
             Reading::Anchored | Reading::Backwards => Anchored::Yes,
         };
-        let mut numbers =
-            std::collections::HashMap::with_hasher(foldhash::fast::FixedState::default());
+        let mut numbers = HashMap::with_hasher(FixedState::default());
         let mut queue: Vec<StateID> = Vec::new();
         // The dead state has a row of zeros and number 0.
         self.table.resize(1 << self.stride_bits, DEAD);
@@ -263,7 +269,7 @@ impl Draft {
             let row = done << self.stride_bits;
             self.table.resize(row + (1 << self.stride_bits), DEAD);
             let bytes = self.table.len() * size_of::<u16>();
-            if bytes > TABLE_BYTES_MAX || queue.len() >= usize::from(BEFORE) {
+            if bytes > DRAFT_BYTES_MAX || queue.len() >= usize::from(BEFORE) {
                 return Err(too_costly(Some(bytes)));
             }
             let mut always = true;
@@ -300,6 +306,11 @@ impl Draft {
                 *start = DEAD;
             }
         }
+        self.merge_classes();
+        let bytes = self.table.len() * size_of::<u16>();
+        if bytes > TABLE_BYTES_MAX {
+            return Err(too_costly(Some(bytes)));
+        }
         Ok(Automaton {
             classes: self.classes,
             stride_bits: self.stride_bits,
@@ -307,6 +318,44 @@ impl Draft {
             flags: self.flags.into_boxed_slice(),
             starts: self.starts,
         })
+    }
+
+    /// Gives bytes that lead to the same state everywhere one column. The classes that the table
+    /// was made with tell more bytes apart than that: those between which any part of the
+    /// expression does, whether or not it matters.
+    fn merge_classes(&mut self) {
+        let states = self.flags.len();
+        let column = |class: usize| -> Vec<u16> {
+            let entry = |state| self.table[(state << self.stride_bits) + class];
+            (0..states).map(entry).collect()
+        };
+        let mut numbers = HashMap::with_hasher(FixedState::default());
+        let mut kept = Vec::new();
+        let mut merged = vec![0_u8; self.class_count];
+        for (class, number) in merged.iter_mut().enumerate() {
+            *number = *numbers.entry(column(class)).or_insert_with(|| {
+                kept.push(class);
+                // There are at most 256 classes to begin with.
+                (kept.len() - 1) as u8
+            });
+        }
+        if kept.len() == self.class_count {
+            return;
+        }
+        let stride_bits = kept.len().next_power_of_two().trailing_zeros();
+        let mut table = vec![DEAD; states << stride_bits];
+        for (number, class) in kept.iter().enumerate() {
+            for state in 0..states {
+                table[(state << stride_bits) + number] =
+                    self.table[(state << self.stride_bits) + class];
+            }
+        }
+        for class in self.classes.iter_mut() {
+            *class = merged[usize::from(*class)];
+        }
+        self.table = table;
+        self.class_count = kept.len();
+        self.stride_bits = stride_bits;
     }
 
     /// Flags every state from which a match can end after one more byte: a fixed point, reached
@@ -410,6 +459,15 @@ mod tests {
     fn a_state_that_cannot_match_is_dead() {
         // After `a`, the boundary before `b` can never hold.
         assert_eq!(run(&automaton(r"a(?-u:\b)b|ac"), "ab"), DEAD);
+    }
+
+    #[test]
+    fn bytes_that_do_the_same_share_a_column() {
+        // Written as three parts, and no state tells one from another.
+        let dfa = automaton("(?:[a-c]|[b-d]){3}");
+        assert_eq!(1 << dfa.stride_bits, 2, "the letters, and all others");
+        assert_eq!(dfa.class_of(b'a'), dfa.class_of(b'd'));
+        assert_ne!(dfa.class_of(b'a'), dfa.class_of(b'e'));
     }
 
     #[test]

@@ -82,6 +82,12 @@ use walk::Walk;
 /// The most rules that one scanner takes.
 pub const RULES_MAX: usize = 8192;
 
+/// A rule that is tried at more of 100 places of ordinary text is named as slow.
+const SLOW_PERCENT: f32 = 8.0;
+
+/// A rule whose automata take more memory is named as heavy.
+const HEAVY_KIB: usize = 256;
+
 /// What it counts for to look whether an `after` stands before a place.
 const AFTER_STEPS: usize = 16;
 
@@ -209,6 +215,30 @@ impl Scanner {
             all.insert(RuleIndex(index as u16));
         }
         all
+    }
+
+    /// Rules that slow every text down or weigh much, with what that costs and what to do.
+    pub fn slow_rules(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for (index, rule) in (0..).map(RuleIndex).zip(&self.rules) {
+            let id = rule.id();
+            let percent = self.starts.rates[usize::from(index.0)] * 100.0;
+            if percent > SLOW_PERCENT {
+                told.push(format!(
+                    "rule \"{id}\" is slow: it is tried at {percent:.0} of 100 places of ordinary \
+                     text, because little tells its beginning; let it begin with a fixed text, or \
+                     say in `after` what stands before it"
+                ));
+            }
+            let kib = self.cost_bytes(index) >> 10;
+            if kib > HEAVY_KIB {
+                told.push(format!(
+                    "rule \"{id}\" is heavy: its automata take {kib} KiB of memory; shorten the \
+                     repetitions, or make what they repeat and what follows them differ"
+                ));
+            }
+        }
+        told
     }
 
     /// What the rule's automata weigh, in bytes.

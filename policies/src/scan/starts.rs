@@ -48,6 +48,8 @@ pub(crate) struct Starts {
     pub(super) needs: Needs,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
+    /// Per rule: the share of the places of ordinary text at which it is tried.
+    pub(super) rates: Vec<f32>,
     /// Per rule: bytes with which a match may begin.
     first: Vec<ByteSet>,
 }
@@ -88,6 +90,7 @@ impl Starts {
         let mut first = Vec::with_capacity(rules.len());
         let mut all_windows = Vec::new();
         let mut has_leads = false;
+        let mut rates = Vec::with_capacity(rules.len());
         for (rule, compiled) in (0..).zip(rules) {
             let by_itself = Told {
                 rule,
@@ -103,7 +106,9 @@ impl Starts {
             if let Some(After::Forwards(lead)) = &compiled.after {
                 has_leads = true;
                 gaps.add(&lead.name, &lead.follows());
-                all_windows.extend(lead.windows());
+                let windows = lead.windows();
+                rates.push(windows.iter().map(rarity::rate).sum());
+                all_windows.extend(windows);
                 ahead.push(lead.told(LEAD + rule));
                 continue;
             }
@@ -113,6 +118,7 @@ impl Starts {
                 && rate > RATE_MAX
                 && Need::of(by_itself.automaton, by_itself.len_max)
                     .is_some_and(|need| needs.add(need));
+            rates.push(if is_wide { 0.0 } else { rate });
             if is_wide {
                 wide_gaps.add(by_itself.automaton, &follows);
                 wide.push(rule);
@@ -132,6 +138,7 @@ impl Starts {
             needs,
             before,
             first,
+            rates,
         }
     }
 
