@@ -280,12 +280,10 @@ fn rules_come_from_a_policy_folder_or_from_packs_alone() {
     );
     let (code, shipped) = rules(&["--policies", "bare"]);
     assert_eq!(code, 0);
-    assert_eq!(rules(&[]), (0, shipped.clone()));
     let (code, both) = rules(&["--policies", "policy"]);
     assert_eq!(code, 1);
     assert_ne!(both, shipped);
     assert_eq!(rules(&["--policies", "policy", "--pack", "secrets"]).0, 0);
-    assert_eq!(rules(&["--policies", "policy", "--pack", "acme"]).0, 1);
 }
 
 #[test]

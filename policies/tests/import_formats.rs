@@ -396,3 +396,31 @@ fn a_policy_folder_takes_them_as_packs() {
     let library = Library::read(dir.path()).expect("it loads");
     assert_eq!(library.imports().len(), 2);
 }
+
+#[test]
+fn hostile_files_are_read_in_time() {
+    let same = "[[rules]]\nid = 'a'\nregex = 'k[0-9]{4}'\n".repeat(3000);
+    let imported = Format::Gitleaks.read("f", &same).expect("it loads");
+    assert_eq!(imported.pack.rules.len(), 3000);
+    assert_eq!(imported.pack.rules[2999].id(), "a-3000");
+
+    let long = "[a-z]x".repeat(2700);
+    let many = format!("[[rules]]\nid = 'a'\nkeywords = ['q', 'zz']\nregex = '({long})'\n");
+    let imported = Format::Gitleaks.read("f", &many).expect("it loads");
+    assert_eq!(imported.rules_in_file, 1);
+    let dear = "(?:[a-z]{1,90}[a-y]{1,90}){1,90}".repeat(8);
+    let dear = format!("[[rules]]\nid = 'a'\nregex = '({dear})'\n");
+    let imported = Format::Gitleaks.read("f", &dear).expect("it loads");
+    assert!(
+        has_note(&imported, Some("a"), ImportKind::Refused, "dear") || !imported.notes.is_empty()
+    );
+
+    let words: Vec<String> = (0..3000).map(|n| format!("word-{n}")).collect();
+    let list = format!(
+        "recognizers: [{{name: W, deny_list: [{}]}}]",
+        words.join(", ")
+    );
+    let imported = Format::Presidio.read("f", &list).expect("it loads");
+    assert!(values(&imported, "a WORD-2999, word-30000").contains(&"WORD-2999"));
+    assert_eq!(values(&imported, "word-30000"), [""; 0]);
+}

@@ -4,10 +4,11 @@
 //! A policy needs them to look up what its guards name; whoever develops rules, or measures them,
 //! needs nothing else.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
-use crate::rule::{Format, ImportNote, Pack, PackError, shipped};
+use crate::rule::{Format, ImportNote, Pack, PackError, Rule, shipped};
 use crate::scan::{RuleError, Scanner};
 
 /// Largest policy or pack file that is read.
@@ -167,9 +168,18 @@ impl Library {
         let mut imported = format.read(name, &source.text).map_err(located)?;
         // Other programs' rules were not named with ours in mind: on a clash the pack's name goes
         // before the rule's.
+        let mut ids: HashSet<String> = imported
+            .pack
+            .rules
+            .iter()
+            .map(Rule::id)
+            .map(str::to_owned)
+            .collect();
         for rule in &mut imported.pack.rules {
             if self.holder(rule.id(), name).is_some() {
-                imported.notes.push(rule.rename_for(name));
+                let taken = |id: &str| ids.contains(id) || self.holder(id, name).is_some();
+                imported.notes.push(rule.rename_for(name, &taken));
+                ids.insert(rule.id().to_owned());
             }
         }
         self.imports.push(Import {

@@ -21,6 +21,12 @@ use crate::scan::candidate::Compiled;
 /// The longest rule id.
 const ID_BYTES_MAX: usize = 64;
 
+/// How often a prefix is made shorter when it is too dear.
+const PREFIX_TRIES_MAX: usize = 16;
+
+/// The most branches of one alternation that are told apart.
+const BRANCHES_MAX: usize = 64;
+
 /// A rule of a foreign file, understood.
 pub(super) struct Draft {
     pub(super) id: String,
@@ -57,7 +63,7 @@ pub(super) fn build(reading: &mut Reading, at: &At<'_>, draft: &Draft) {
         .flat_map(split_at_start)
         .flat_map(|row| split_by_keyword(row, &draft.keywords))
         .collect();
-    let id = unique_id(reading, &draft.id);
+    let id = reading.unique_id(&draft.id);
     if id != draft.id && Some(draft.id.as_str()) == at.rule {
         reading.note(at, ImportKind::Approximated, format!("called `{id}` here"));
     }
@@ -77,7 +83,7 @@ pub(super) fn build(reading: &mut Reading, at: &At<'_>, draft: &Draft) {
             made += 1;
             rule.id = match made {
                 1 => id.clone(),
-                number => unique_id(reading, &format!("{id}-{number}")),
+                number => reading.unique_id(&format!("{id}-{number}")),
             };
             reading.rules.push(rule);
         }
@@ -139,7 +145,9 @@ fn split_by_keyword(row: Row, keywords: &[String]) -> Vec<Row> {
         .iter()
         .enumerate()
         .find_map(|(at, part)| match part.kind() {
-            HirKind::Alternation(branches) => Some((at, branches)),
+            HirKind::Alternation(branches) if branches.len() <= BRANCHES_MAX => {
+                Some((at, branches))
+            }
             _ => None,
         });
     let Some((at, branches)) = branched else {
@@ -221,7 +229,9 @@ fn split_prefix(rule: &Rule) -> Vec<Rule> {
         .iter()
         .enumerate()
         .find_map(|(at, part)| match part.kind() {
-            HirKind::Alternation(branches) => Some((at, branches)),
+            HirKind::Alternation(branches) if branches.len() <= BRANCHES_MAX => {
+                Some((at, branches))
+            }
             _ => None,
         });
     let Some((at, branches)) = branched else {
@@ -276,22 +286,8 @@ fn pattern(hir: Hir) -> Pattern {
     }
 }
 
-/// A foreign name as an id of ours that no other rule has.
-fn unique_id(reading: &Reading, name: &str) -> String {
-    let id = slug(name);
-    let taken = |id: &str| reading.rules.iter().any(|rule| rule.id == id);
-    if !taken(&id) {
-        return id;
-    }
-    let numbered = |number: usize| format!("{id}-{number}");
-    (2..=IMPORTED_RULES_MAX + 1)
-        .map(numbered)
-        .find(|id| !taken(id))
-        .unwrap_or(id)
-}
-
 /// A foreign name in the letters of our ids.
-fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     let mut id = String::new();
     for c in name.chars() {
         match c.to_ascii_lowercase() {
@@ -313,7 +309,7 @@ fn slug(name: &str) -> String {
 /// rest where one is sure to stand there whole.
 fn with_shorter_prefix(rule: &Rule) -> Option<Rule> {
     let parts = flat(rule.after.as_ref()?.hir.clone());
-    (1..parts.len()).find_map(|from| {
+    (1..parts.len()).take(PREFIX_TRIES_MAX).find_map(|from| {
         let tail = trim_outer(parts[from..].to_vec());
         let words = whole_words(&parts[..from]);
         if tail.is_empty() || (words.is_empty() && bytes_min(&tail) < TAIL_BYTES_MIN) {
@@ -332,8 +328,14 @@ fn with_shorter_prefix(rule: &Rule) -> Option<Rule> {
 
 impl Rule {
     /// Puts the pack's name before the rule's, and says so.
-    pub(crate) fn rename_for(&mut self, pack: &str) -> ImportNote {
-        let named = slug(&format!("{pack}-{}", self.id));
+    pub(crate) fn rename_for(&mut self, pack: &str, taken: &dyn Fn(&str) -> bool) -> ImportNote {
+        let first = slug(&format!("{pack}-{}", self.id));
+        let mut named = first.clone();
+        let mut number = 2;
+        while taken(&named) {
+            named = format!("{first}-{number}");
+            number += 1;
+        }
         ImportNote {
             rule: Some(std::mem::replace(&mut self.id, named.clone())),
             line: 0,

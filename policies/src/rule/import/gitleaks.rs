@@ -9,7 +9,7 @@ use super::draft::{Draft, build};
 use super::filter::{Subject, Term, terms};
 use super::go::to_ours;
 use super::tree::{Entries, Misfit, Node, of_toml};
-use super::{At, IMPORTED_REGEX_BYTES_MAX, ImportKind, Imported, Reading};
+use super::{ALLOW_PATTERNS_MAX, At, IMPORTED_REGEX_BYTES_MAX, ImportKind, Imported, Reading};
 use crate::rule::diagnostic::PackError;
 use crate::rule::{Allow, Confidence, syntax};
 
@@ -317,6 +317,11 @@ fn add_patterns(
             let what = "an allow-list for the whole match or its line: it is held against the \
                         secret alone";
             reading.note(at, ImportKind::Approximated, what);
+        }
+        if allow.patterns.len() == ALLOW_PATTERNS_MAX {
+            let what = format!("more than {ALLOW_PATTERNS_MAX} expressions of an allow-list");
+            reading.note(at, ImportKind::Ignored, what);
+            return;
         }
         allow.patterns.push(pattern);
     }

@@ -9,6 +9,9 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Lo
 
 use super::decompose::flat;
 
+/// How many parts of an expression are read for the literals at its beginning.
+const PARTS_MAX: usize = 48;
+
 /// Whether each match of `hir` contains one of `words`, which are of lower case, in any case.
 /// Errs on the side of no.
 pub(super) fn required(hir: &Hir, words: &[String]) -> bool {
@@ -18,7 +21,8 @@ pub(super) fn required(hir: &Hir, words: &[String]) -> bool {
 fn contains_one(hir: &Hir, words: &[String]) -> bool {
     let parts = flat(hir.clone());
     let begins_with_one = |at: usize| {
-        let rest = Hir::concat(parts[at..].to_vec());
+        let end = parts.len().min(at + PARTS_MAX);
+        let rest = Hir::concat(parts[at..end].to_vec());
         let found = Extractor::new().extract(&rest);
         found.literals().is_some_and(|literals| {
             !literals.is_empty()

@@ -22,7 +22,7 @@ mod shape;
 mod tree;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::diagnostic::{PackError, Position};
@@ -33,6 +33,9 @@ pub const IMPORTED_RULES_MAX: usize = 4096;
 
 /// The longest expression that is read, in bytes.
 pub const IMPORTED_REGEX_BYTES_MAX: usize = 16 << 10;
+
+/// The most expressions in the allow-lists of one rule.
+const ALLOW_PATTERNS_MAX: usize = 256;
 
 /// The most entries of an allow-list, of keywords or of values that one rule takes.
 const LIST_MAX: usize = 4096;
@@ -169,6 +172,8 @@ struct Reading {
     notes: Vec<ImportNote>,
     errors: Vec<PackError>,
     rules_in_file: usize,
+    /// Ids that are taken, each with the number that its next namesake gets.
+    ids: HashMap<String, usize>,
 }
 
 /// The rule that is being read.
@@ -187,7 +192,21 @@ impl Reading {
             notes: Vec::new(),
             errors: Vec::new(),
             rules_in_file: 0,
+            ids: HashMap::new(),
         }
+    }
+
+    /// A foreign name as an id of ours that no other rule of the file has.
+    fn unique_id(&mut self, name: &str) -> String {
+        let slug = draft::slug(name);
+        let mut id = slug.clone();
+        while self.ids.contains_key(&id) {
+            let number = self.ids.entry(slug.clone()).or_insert(2);
+            id = format!("{slug}-{number}");
+            *number += 1;
+        }
+        self.ids.insert(id.clone(), 2);
+        id
     }
 
     fn note(&mut self, at: &At<'_>, kind: ImportKind, what: impl Into<String>) {

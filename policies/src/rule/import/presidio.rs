@@ -22,6 +22,9 @@ const HIGH_SCORE: f64 = 0.7;
 /// The flags of expressions when the file says nothing: dot matches all, many lines, no case.
 const DEFAULT_FLAGS: f64 = 26.0;
 
+/// How many bytes of a list of words become one expression.
+const PORTION_BYTES_MAX: usize = 1024;
+
 /// What a pattern is of.
 struct Recognizer<'n> {
     name: &'n str,
@@ -192,17 +195,35 @@ fn read_entries(
         read_pattern(reading, at, &recognizer, pattern)?;
     }
     if !words.is_empty() {
-        let regex = deny_list(&words);
-        build_pattern(reading, at, &recognizer, "listed", &regex, score);
+        for words in portions(&words) {
+            let regex = deny_list(words);
+            build_pattern(reading, at, &recognizer, "listed", &regex, score);
+        }
     }
     Ok(())
+}
+
+/// The words in portions that make an expression of moderate size.
+fn portions<'w>(words: &'w [&'w str]) -> Vec<&'w [&'w str]> {
+    let mut portions = Vec::new();
+    let mut rest = &words[..words.len().min(LIST_MAX)];
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |word: &&&str| {
+            bytes += word.len();
+            bytes <= PORTION_BYTES_MAX
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        portions.push(&rest[..count]);
+        rest = &rest[count..];
+    }
+    portions
 }
 
 /// The words as an expression: none of them as a part of a longer word.
 fn deny_list(words: &[&str]) -> String {
     let words: Vec<String> = words
         .iter()
-        .take(LIST_MAX)
         .filter(|word| !word.is_empty())
         .map(|word| regex_syntax::escape(word))
         .collect();
