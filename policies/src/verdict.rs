@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::mask::Vault;
 use crate::rule::Confidence;
 use crate::scan::Lane;
 use crate::scan::effort::{FREE_STEPS, Work};
@@ -73,6 +74,8 @@ pub(crate) struct Findings {
     /// Kept apart, because a block may come after the list is full or has been taken.
     first_block: Option<Finding>,
     count: usize,
+    /// What was masked and is to be put back in the answer.
+    pub(crate) vault: Vault,
 }
 
 // === impl Action ===
@@ -133,6 +136,7 @@ impl Default for Findings {
             worst: Action::Allow,
             first_block: None,
             count: 0,
+            vault: Vault::default(),
         }
     }
 }

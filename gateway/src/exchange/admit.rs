@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use penstock_policies::mask::Vault;
 use penstock_policies::{Dialect, PolicySet, RequestBody, Route, Scope};
 use penstock_recorder::frame::Outcome;
 
@@ -29,6 +30,8 @@ pub struct Admitted {
     pub(super) secure: bool,
     /// Fields of the head that a guard withholds from the model.
     pub(super) withheld: Vec<String>,
+    /// What of the body was masked and is to be put back in the answer.
+    pub(super) vault: Vault,
     /// Largest body that this call may have.
     pub body_max: usize,
 }
@@ -80,6 +83,7 @@ pub fn admit(
                 peer,
                 secure,
                 withheld: Vec::new(),
+                vault: Vault::default(),
                 body_max,
             })
         }

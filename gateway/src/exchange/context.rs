@@ -113,7 +113,7 @@ impl Core {
         {
             return known.scope.clone();
         }
-        let scope = policy.scope(&principal.groups);
+        let scope = policy.scope_of(&principal.tenant, &principal.groups);
         principal.set_derived(Rc::new(Scoped {
             policy: policy.clone(),
             scope: scope.clone(),

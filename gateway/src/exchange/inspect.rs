@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use penstock_policies::mask::Vault;
 use penstock_policies::{
     Action, DecodeBounds, Direction, FINDINGS_MAX, PolicySet, RequestBody, RequestVerdict, Route,
     Scope, decode_content,
@@ -26,6 +27,8 @@ pub struct Forwarded {
     pub(super) policy: Arc<PolicySet>,
     pub(super) scope: Scope,
     pub(super) head_request: bool,
+    /// What was masked on the way in, for this caller's answer alone.
+    pub(super) vault: Vault,
 }
 
 /// The request in the form in which the upstream gets it: a head, and a body that is separate only
@@ -57,6 +60,7 @@ impl Admitted {
                     route,
                     policy,
                     scope,
+                    vault,
                     ..
                 } = self;
                 let head_request = head.method == Method::Head;
@@ -67,6 +71,7 @@ impl Admitted {
                         policy,
                         scope,
                         head_request,
+                        vault,
                     },
                     request,
                 ))
@@ -205,6 +210,7 @@ impl Admitted {
             Action::Mask => core.counters.masked_requests.bump(),
             Action::Allow | Action::Flag => {}
         }
+        self.vault = verdict.vault;
         let body = verdict.body.unwrap_or(body);
         if body.len() > self.body_max {
             return Err((too_large(self.body_max), Outcome::Refused));

@@ -1,5 +1,5 @@
 //! Last phase: the model's answer passes through its filter to the client, and into the record as
-//! the client saw it.
+//! the client saw it, but for values that were put back for this caller: those are recorded masked.
 
 use std::time::{Duration, Instant};
 
@@ -143,13 +143,19 @@ impl Forwarded {
         let made = self
             .policy
             .response_filter(&self.scope, &self.route, head.status, content_type);
+        let vault = std::mem::take(&mut self.vault);
         let filter = match made {
-            Ok(filter) => filter.with_max_body(self.call.core.node.limits.response_body.0),
+            Ok(filter) => filter
+                .restoring(vault, head.status, content_type)
+                .with_max_body(self.call.core.node.limits.response_body.0),
             Err(refusal) => return Err(self.media_refused(&refusal)),
         };
         self.call
             .record
-            .control("inspect response", !filter.passes_through());
+            .control("inspect response", self.scope.guards_response());
+        if filter.restores() {
+            self.call.record.control("restore", true);
+        }
         let encoding = heads::text(head.fields.get("content-encoding"))
             .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
         let bodiless = head.framing == ResponseFraming::None;
@@ -276,6 +282,7 @@ impl Answering {
             return Ok(());
         }
         if self.filter.passes_through() {
+            record(&mut self.call, input);
             self.send_piece(input, out);
             return Ok(());
         }
@@ -311,7 +318,8 @@ impl Answering {
     ) -> Result<(), Abort> {
         self.note_findings();
         // A body that is inspected whole sends nothing before its end.
-        if !payload.is_empty() {
+        if self.plan != BodyPlan::Whole {
+            record(&mut self.call, self.filter.masked().unwrap_or(&payload));
             self.send_piece(&payload, out);
         }
         self.payload = payload;
@@ -319,10 +327,9 @@ impl Answering {
         filtered.map_err(|error| self.fail(&error, out))
     }
 
-    fn send_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let call = &mut self.call;
-        if call.core.tap.enabled() {
-            call.record.response_chunk(&call.core.tap, unix_ns(), piece);
+    fn send_piece(&self, piece: &[u8], out: &mut Vec<u8>) {
+        if piece.is_empty() {
+            return;
         }
         if self.plan == BodyPlan::Streamed && self.version == Version::Http11 {
             http1::chunk(out, piece);
@@ -387,12 +394,17 @@ impl Answering {
                 return Err(self.fail(&error, out));
             }
         }
-        let finished = self.filter.finish(&mut payload);
+        let finished = {
+            let core = self.call.core.clone();
+            let mut scratch = core.scratch.borrow_mut();
+            self.filter.finish_in(&mut scratch, &mut payload)
+        };
         self.note_findings();
         if let Err(error) = finished {
             return Err(self.fail(&error, out));
         }
         self.write_head(ResponseFraming::Length(payload.len() as u64), out);
+        record(&mut self.call, self.filter.masked().unwrap_or(&payload));
         self.send_piece(&payload, out);
         self.payload = payload;
         Ok(())
@@ -441,6 +453,7 @@ impl Answering {
         if outcome == Outcome::Blocked && self.filter.streams() {
             let Call { dialect, id, .. } = &self.call;
             let event = error_event(*dialect, answer.status, answer.code, &answer.message, id);
+            record(&mut self.call, &event);
             self.send_piece(&event, out);
             if self.version == Version::Http11 {
                 http1::last_chunk(out);
@@ -490,6 +503,13 @@ impl Answering {
                 released,
             });
         }
+    }
+}
+
+/// Writes down a piece of the answer: what is sent, but where values were put back, the masked form.
+fn record(call: &mut Call, piece: &[u8]) {
+    if call.core.tap.enabled() && !piece.is_empty() {
+        call.record.response_chunk(&call.core.tap, unix_ns(), piece);
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct ClaimRules {
     pub(super) groups_claim: String,
     /// Put before every group, so that two issuers' groups of one name stay apart.
     pub(super) groups_prefix: String,
+    /// The claim that tells the issuer's tenants apart, if it has several.
+    pub(super) tenant_claim: Option<String>,
     pub(super) leeway_s: u64,
 }
 
@@ -52,6 +54,10 @@ impl ClaimRules {
         let subject = self.subject(claims)?;
         let groups = self.groups(claims)?;
         let mut principal = Principal::oidc(self.issuer.clone(), subject, groups, expires_unix);
+        if let Some(tenant) = self.tenant(claims)? {
+            principal.tenant.push('\n');
+            principal.tenant.push_str(tenant);
+        }
         principal.token_id = identifier(claims, "jti")?;
         principal.session_id = identifier(claims, "sid")?;
         principal.client_id = match identifier(claims, "azp")? {
@@ -100,6 +106,17 @@ impl ClaimRules {
         match subject {
             Some(text) if is_name(text, IDENTIFIER_BYTES_MAX) => Ok(text.to_owned()),
             _ => Err(MALFORMED_SUBJECT),
+        }
+    }
+
+    fn tenant<'c>(&self, claims: &'c Object) -> Result<Option<&'c str>, Fault> {
+        let Some(path) = &self.tenant_claim else {
+            return Ok(None);
+        };
+        match find(claims, path) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) if is_name(text, IDENTIFIER_BYTES_MAX) => Ok(Some(text)),
+            Some(_) => Err(MALFORMED_IDENTIFIER),
         }
     }
 
@@ -191,6 +208,7 @@ mod tests {
             subject_claim: "sub".to_owned(),
             groups_claim: "groups".to_owned(),
             groups_prefix: String::new(),
+            tenant_claim: None,
             leeway_s: 60,
         }
     }
@@ -370,6 +388,31 @@ mod tests {
             groups("groups", &[("groups", &value)]).map(|g| g.len()),
             Ok(GROUPS_MAX)
         );
+    }
+
+    #[test]
+    fn a_claim_tells_tenants_apart() {
+        let tenant = |path: Option<&str>, replace: &[(&str, &str)]| {
+            let rules = ClaimRules {
+                tenant_claim: path.map(str::to_owned),
+                ..rules()
+            };
+            accept_with(&rules, replace).map(|accepted| accepted.principal.tenant)
+        };
+        let issuer = Ok("https://idp.example".to_owned());
+        let named = Ok("https://idp.example\nacme".to_owned());
+        assert_eq!(tenant(None, &[("org", "\"acme\"")]), issuer);
+        assert_eq!(tenant(Some("org"), &[("org", "\"acme\"")]), named);
+        assert_eq!(
+            tenant(Some("org.id"), &[("org", "{\"id\":\"acme\"}")]),
+            named
+        );
+        assert_eq!(tenant(Some("org"), &[]), issuer);
+        assert_eq!(tenant(Some("org"), &[("org", "null")]), issuer);
+        for bad in ["7", "\"\"", "[\"acme\"]", "\"a\\nb\""] {
+            let refused = Err("malformed_claims");
+            assert_eq!(tenant(Some("org"), &[("org", bad)]), refused, "{bad}");
+        }
     }
 
     #[test]

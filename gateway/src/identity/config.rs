@@ -41,6 +41,9 @@ pub struct IssuerConfig {
     /// The claim with the caller's name, a dotted path into nested claims.
     #[serde(default = "default_subject_claim")]
     pub subject_claim: String,
+    /// The claim that tells this issuer's tenants apart, a dotted path into nested claims. Each
+    /// tenant's masked values get pseudonyms of its own; without it the issuer is one tenant.
+    pub tenant_claim: Option<String>,
     /// Accepted `typ` values.
     #[serde(default = "default_token_types")]
     pub token_types: Vec<String>,
@@ -126,6 +129,7 @@ impl IssuerConfig {
             groups_claim: default_groups_claim(),
             groups_prefix: String::new(),
             subject_claim: default_subject_claim(),
+            tenant_claim: None,
             token_types: default_token_types(),
             leeway: default_leeway(),
             refresh: default_refresh(),
@@ -174,6 +178,7 @@ impl IssuerConfig {
                 subject_claim: self.subject_claim,
                 groups_claim: self.groups_claim,
                 groups_prefix: self.groups_prefix,
+                tenant_claim: self.tenant_claim,
                 leeway_s,
             },
             algorithms,
@@ -251,6 +256,9 @@ impl IssuerConfig {
             if value.is_empty() {
                 return Err(self.wrong(key, "it is empty"));
             }
+        }
+        if self.tenant_claim.as_ref().is_some_and(String::is_empty) {
+            return Err(self.wrong("tenant_claim", "it is empty"));
         }
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
             let reason = "name at least one audience: without it, tokens for any other service \

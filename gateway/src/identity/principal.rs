@@ -23,6 +23,9 @@ pub struct Principal {
     pub issuer: String,
     /// The value of the configured subject claim; `anonymous` when anonymous.
     pub subject: String,
+    /// Whose pseudonyms this caller's masked values get: the issuer, and behind a line feed the
+    /// value of the configured tenant claim, if the token has it; empty when anonymous.
+    pub tenant: String,
     /// Groups in the token's order, without duplicates, each with the issuer's prefix if any.
     pub groups: Vec<String>,
     /// The token's own id (`jti`), by which one token can be revoked.
@@ -45,6 +48,7 @@ impl Principal {
     #[must_use]
     pub fn oidc(issuer: String, subject: String, groups: Vec<String>, expires_unix: u64) -> Self {
         Self {
+            tenant: issuer.clone(),
             issuer,
             subject,
             groups,
@@ -62,6 +66,7 @@ impl Principal {
     pub fn anonymous(groups: Vec<String>) -> Self {
         Self {
             issuer: String::new(),
+            tenant: String::new(),
             subject: "anonymous".to_owned(),
             groups,
             token_id: None,
@@ -95,6 +100,7 @@ impl fmt::Debug for Principal {
             .field("kind", &self.kind)
             .field("issuer", &self.issuer)
             .field("subject", &self.subject)
+            .field("tenant", &self.tenant)
             .field("groups", &self.groups)
             .field("token_id", &self.token_id)
             .field("session_id", &self.session_id)

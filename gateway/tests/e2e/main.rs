@@ -22,6 +22,7 @@ mod messages;
 mod permissions;
 mod process;
 mod recording;
+mod restore;
 mod streams;
 mod tls;
 mod upstream;

@@ -114,6 +114,7 @@ impl PolicySet {
         Ok(RequestVerdict {
             action,
             findings: findings.take(),
+            vault: std::mem::take(&mut findings.vault),
             body: written,
             recorded,
             model,

@@ -20,6 +20,7 @@ pub use error::{BodyError, MODEL_BYTES_MAX};
 pub use multipart::FORM_PARTS_MAX;
 pub use single::TextVerdict;
 
+use crate::mask::Vault;
 use crate::policy::{Denied, MediaSet, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
 use crate::rule::Speaker;
@@ -36,6 +37,9 @@ pub struct RequestVerdict {
     pub findings: Vec<Finding>,
     /// The body to send on instead of the original; `None`: send the original, byte for byte.
     pub body: Option<Vec<u8>>,
+    /// What was masked and is to be put back in the answer:
+    /// [`ResponseFilter::restoring`](crate::ResponseFilter::restoring).
+    pub vault: Vault,
     /// The model asked for, as the upstream will read it.
     pub model: Option<String>,
     /// Whether a stream was asked for, if the body says.
@@ -54,7 +58,7 @@ pub struct RequestVerdict {
 /// Buffers that one core reuses from request to request.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    parser: Parser,
+    pub(crate) parser: Parser,
     edits: Edits,
 }
 
@@ -69,6 +73,7 @@ impl RequestVerdict {
             action: Action::Allow,
             findings: Vec::new(),
             body: None,
+            vault: Vault::default(),
             model: None,
             stream: None,
             prompt_tokens: 0,
@@ -178,8 +183,10 @@ fn inspect(
         edits.apply(doc.raw(), &mut body);
         body
     });
+    let vault = std::mem::take(&mut findings.vault);
     let findings = findings.take();
     Ok(RequestVerdict {
+        vault,
         action,
         findings,
         body,

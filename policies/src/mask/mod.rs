@@ -6,9 +6,13 @@
 
 mod channel;
 mod key;
+mod vault;
 
 pub use channel::Channel;
 pub use key::MaskKey;
+pub use vault::Vault;
+
+pub(crate) use vault::Restoring;
 
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Effort;

@@ -152,6 +152,7 @@ fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
         response: true,
         action: Action::Mask,
         least: Confidence::Low,
+        restores: false,
         groups: Vec::new(),
         except_groups: Vec::new(),
         rules,

@@ -11,7 +11,7 @@ use super::runs::RunGuard;
 use crate::mask::{Channel, MaskKey, Plan, mask_within};
 use crate::rule::{Confidence, Speaker};
 use crate::scan::effort::{Effort, Work};
-use crate::scan::{Match, Scanner};
+use crate::scan::{Lane, Match, Scanner};
 use crate::verdict::{Action, Finding, Findings};
 
 /// Every rule that any guard uses, compiled once.
@@ -34,6 +34,8 @@ pub(crate) struct Sieve {
     pub(super) verdicts: Vec<Verdicts>,
     /// What applies to runs that are no text.
     pub(super) runs: Vec<RunGuard>,
+    /// The caller's tenant's.
+    pub(super) key: MaskKey,
 }
 
 /// What matches of one rule lead to, by their confidence; `None` where they count for no guard.
@@ -44,6 +46,8 @@ pub(super) type Verdicts = [Option<Verdict>; Confidence::ALL.len()];
 pub(super) struct Verdict {
     pub(super) guard: Arc<str>,
     pub(super) action: Action,
+    /// What it masks is put back in the answer.
+    pub(super) restores: bool,
 }
 
 // === impl Engine ===
@@ -86,11 +90,14 @@ impl Engine {
         }
         sieve.measure_whole(text, findings, location);
         let mut effort = Effort::of(self.grant(text.len(), findings));
-        let mut report = |found: Match| self.report(sieve, &found, findings, location);
+        let mut report = |found: Match| {
+            self.report(sieve, &found, findings, location);
+            self.keep(sieve, &found, text, findings);
+        };
         let masked = mask_within(
             &self.scanner,
             plan,
-            &self.key,
+            &sieve.key,
             text,
             &mut effort,
             &mut report,
@@ -139,7 +146,7 @@ impl Engine {
         channel.push(
             &self.scanner,
             &sieve.plan,
-            &self.key,
+            &sieve.key,
             delta,
             &mut report,
             out,
@@ -161,7 +168,7 @@ impl Engine {
         let sent = out.len();
         channel.effort().work = self.grant(0, findings);
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
-        channel.finish(&self.scanner, &sieve.plan, &self.key, &mut report, out);
+        channel.finish(&self.scanner, &sieve.plan, &sieve.key, &mut report, out);
         if !self.account(&channel.effort().work, 0, findings, location) {
             out.truncate(sent);
         }
@@ -177,7 +184,32 @@ impl Engine {
         location: &dyn Fn() -> String,
     ) {
         let mut report = |found: Match| self.report(sieve, &found, findings, location);
-        channel.expire(&self.scanner, &sieve.plan, &self.key, &mut report, out);
+        channel.expire(&self.scanner, &sieve.plan, &sieve.key, &mut report, out);
+    }
+
+    /// Keeps what is to be put back in the answer.
+    fn keep(&self, sieve: &Sieve, found: &Match, text: &str, findings: &mut Findings) {
+        let verdicts = sieve.verdicts.get(usize::from(found.rule.0));
+        let verdict = verdicts.and_then(|by| by[found.confidence as usize].as_ref());
+        let restores = verdict.is_some_and(|verdict| verdict.restores);
+        // What was decoded is not what stands here, and would have to be encoded again.
+        if !restores || found.lane != Lane::Plain {
+            return;
+        }
+        let rule = self.scanner.rule(found.rule);
+        let Some(value) = text.get(found.start..found.end) else {
+            return;
+        };
+        if value.len() > rule.max_len || !rule.template.is_restorable(value) {
+            return;
+        }
+        let replacement = rule.replacement(Some(value), &sieve.key);
+        if rule.template.preserves_format() {
+            // A guard on responses may take it for a value and mask it in its turn.
+            let again = rule.replacement(Some(&replacement), &sieve.key);
+            findings.vault.keep(again, value);
+        }
+        findings.vault.keep(replacement, value);
     }
 
     fn report(

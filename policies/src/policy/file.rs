@@ -59,6 +59,8 @@ pub(super) struct GuardTable {
     pub(super) opaque_bytes: Option<Spanned<usize>>,
     pub(super) action: Spanned<String>,
     pub(super) min_confidence: Option<Spanned<String>>,
+    /// Whether what is masked on the way in is put back in the answer.
+    pub(super) restore: Option<Spanned<bool>>,
     #[serde(default)]
     pub(super) groups: Vec<String>,
     #[serde(default)]

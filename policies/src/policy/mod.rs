@@ -27,6 +27,7 @@ pub use library::{Import, Library};
 pub use media::{Media, MediaSet};
 pub use scope::{Denied, Limits, Scope};
 
+use crate::mask::MaskKey;
 use crate::rule::{Confidence, ExampleFailure, Pack};
 use crate::scan::RuleIndex;
 use crate::verdict::{Action, Direction};
@@ -67,6 +68,8 @@ struct Guard {
     action: Action,
     /// Matches of less confidence do not count.
     least: Confidence,
+    /// What is masked on the way in is put back in the answer.
+    restores: bool,
     /// Empty: every caller.
     groups: Vec<Glob>,
     except_groups: Vec<Glob>,
@@ -145,8 +148,18 @@ impl PolicySet {
         &self.summary
     }
 
-    /// What a caller with these groups may do and which guards apply. Computed once per token.
+    /// What a caller with these groups may do and which guards apply, where there is one tenant.
     pub fn scope(&self, groups: &[String]) -> Scope {
+        self.scoped(groups, |key| key.clone())
+    }
+
+    /// The same for a caller of one of several tenants, whose pseudonyms are then its tenant's own.
+    /// Computed once per token.
+    pub fn scope_of(&self, tenant: &str, groups: &[String]) -> Scope {
+        self.scoped(groups, |key| key.for_tenant(tenant))
+    }
+
+    fn scoped(&self, groups: &[String], key: impl FnOnce(&MaskKey) -> MaskKey) -> Scope {
         let Some(engine) = self.engine.as_ref().filter(|_| !self.everything) else {
             return Scope::everything();
         };
@@ -167,8 +180,9 @@ impl PolicySet {
             .filter(|guard| guard.groups.is_empty() || belongs(&guard.groups))
             .filter(|guard| !belongs(&guard.except_groups))
             .collect();
-        let request = sieve::build(engine, &applying, Direction::Request);
-        let response = sieve::build(engine, &applying, Direction::Response);
+        let key = key(&engine.key);
+        let request = sieve::build(engine, &applying, Direction::Request, &key);
+        let response = sieve::build(engine, &applying, Direction::Response, &key);
         Scope::new(grants, engine.clone(), request, response)
     }
 }

@@ -160,6 +160,7 @@ impl Place<'_> {
                 "a guard needs a name: people will read it in an answer",
             );
         }
+        let restores = self.restores(guard, (request, action), &rules, names);
         if self.errors.len() > before {
             return None;
         }
@@ -169,6 +170,7 @@ impl Place<'_> {
             response,
             action,
             least,
+            restores,
             groups: guard.groups.iter().map(|text| Glob::new(text)).collect(),
             except_groups: guard
                 .except_groups
@@ -250,6 +252,42 @@ impl Place<'_> {
             self.unknown(word, "confidence", known.into_iter());
             Confidence::Low
         })
+    }
+
+    /// Whether a guard puts back what it masked on the way in. Every replacement must tell by itself
+    /// which value it stands for.
+    fn restores(
+        &mut self,
+        guard: &GuardTable,
+        (request, action): (bool, Action),
+        rules: &[RuleIndex],
+        names: &Names,
+    ) -> bool {
+        let Some(restore) = guard.restore.as_ref().filter(|restore| *restore.get_ref()) else {
+            return false;
+        };
+        if !request || action != Action::Mask {
+            let reason = "only what a guard masks in requests can be put back in their answers: \
+                          restore needs the action \"mask\" and the direction \"request\" or \
+                          \"both\"";
+            self.error(restore, reason);
+        }
+        for index in rules {
+            let rule = &names.used[usize::from(index.0)];
+            let why = match &rule.region {
+                Some(_) => Some("stands for a region, which is never held whole"),
+                None => rule.template.not_restorable(rule.id()),
+            };
+            if let Some(why) = why {
+                let reason = format!(
+                    "the replacement of rule \"{}\" {why}; leave restore out, or put the rule in \
+                     a guard without it",
+                    rule.id()
+                );
+                self.error(restore, reason);
+            }
+        }
+        true
     }
 
     fn approvers(&mut self, guard: &GuardTable) {

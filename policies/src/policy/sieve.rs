@@ -7,13 +7,18 @@
 use super::Guard;
 use super::engine::{Engine, Sieve, Verdict, Verdicts};
 use super::runs::RunGuard;
-use crate::mask::Plan;
+use crate::mask::{MaskKey, Plan};
 use crate::rule::{Confidence, Speaker};
 use crate::scan::{RuleIndex, RuleMask};
 use crate::verdict::{Action, Direction};
 
 /// The rules of the guards that look in `direction`; `None` when there are none.
-pub(super) fn build(engine: &Engine, guards: &[&Guard], direction: Direction) -> Option<Sieve> {
+pub(super) fn build(
+    engine: &Engine,
+    guards: &[&Guard],
+    direction: Direction,
+    key: &MaskKey,
+) -> Option<Sieve> {
     let mut verdicts = vec![Verdicts::default(); engine.ids.len()];
     for guard in guards.iter().filter(|guard| guard.looks(direction)) {
         for rule in &guard.rules {
@@ -30,6 +35,7 @@ pub(super) fn build(engine: &Engine, guards: &[&Guard], direction: Direction) ->
                     *slot = Some(Verdict {
                         guard: guard.name.clone(),
                         action: guard.action,
+                        restores: guard.restores && direction == Direction::Request,
                     });
                 }
             }
@@ -85,6 +91,7 @@ pub(super) fn build(engine: &Engine, guards: &[&Guard], direction: Direction) ->
         by_speaker,
         verdicts,
         runs,
+        key: key.clone(),
     })
 }
 

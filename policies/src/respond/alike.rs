@@ -53,9 +53,12 @@ impl EventMasker {
             // What is found is reported when the event is read in full.
             let mut unheard = Findings::default();
             let text = stencils.text(raw, fill);
-            let masked = self
-                .clean
-                .mask(text, &mut judge.reporting(&mut unheard), &String::new);
+            let masked = self.clean.mask(
+                text,
+                false,
+                &mut judge.reporting(&mut unheard),
+                &String::new,
+            );
             masked.is_none() && unheard.count() == 0
         })
     }
@@ -79,7 +82,7 @@ impl EventMasker {
             self.text.clear();
             let slot = self.channels.slot(piece.slot);
             let location = || piece.location.clone();
-            judge.push(&mut slot.channel, text, &mut self.text, &location);
+            judge.push(&mut slot.flow, text, &mut self.text, &location);
             slot.settle(&mut self.text);
             if self.text != text {
                 out.extend_from_slice(&raw[copied..fill.range.start - 1]);
@@ -118,7 +121,7 @@ impl EventMasker {
 impl Slot {
     /// Remembers the event for the case that what is held has to be sent without one.
     fn keep_like(&mut self, raw: &[u8], shape: &Arc<Shape>, index: usize) {
-        if self.channel.watermark() == self.channel.received_bytes() {
+        if self.flow.watermark() == self.flow.received_bytes() {
             self.template = Kept::Nothing;
             return;
         }

@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::error::FilterError;
+use super::judge::Flow;
 use super::stencil::Shape;
 use super::synth::Template;
-use crate::mask::Channel;
 
 /// Most texts that may be open at once in one response. A response that opens more is stopped.
 pub const CHANNELS_MAX: usize = 256;
@@ -24,14 +24,14 @@ pub(super) struct Slot {
     pub(super) key: String,
     /// Where it is, for people.
     pub(super) location: String,
-    pub(super) channel: Channel,
+    pub(super) flow: Flow,
     /// There while text is held.
     pub(super) template: Kept,
     /// The event of [`Kept::Like`]; a buffer that is reused from event to event.
     pub(super) like: Vec<u8>,
     /// A name that was sent before it was known to be whole, as it came; empty for other texts.
     pub(super) name: String,
-    /// What the client has of that and the channel has not given out yet.
+    /// What the client has of that and the flow has not given out yet.
     pub(super) ahead: String,
     /// Follows a text that is sent elsewhere too, such as the tokens of logprobs: its output only
     /// tells whether it may be sent, and it is never flushed.
@@ -64,10 +64,10 @@ pub(super) struct Channels {
 impl Slot {
     /// Whether this is a name of which one piece has come: the client has all of it.
     pub(super) fn is_name_alone(&self) -> bool {
-        !self.name.is_empty() && self.channel.received_bytes() == self.name.len()
+        !self.name.is_empty() && self.flow.received_bytes() == self.name.len()
     }
 
-    /// Takes from the channel's output what the client has already.
+    /// Takes from the flow's output what the client has already.
     pub(super) fn settle(&mut self, output: &mut String) {
         if self.ahead.is_empty() || output.is_empty() {
             return;
@@ -95,6 +95,7 @@ impl Channels {
         &mut self,
         key: &str,
         shadow: bool,
+        begin: impl FnOnce() -> Flow,
         location: impl FnOnce() -> String,
     ) -> Result<usize, FilterError> {
         if let Some(found) = self.slots.iter().position(|slot| slot.key == key) {
@@ -116,7 +117,7 @@ impl Channels {
         self.slots.push(Slot {
             key: key.to_owned(),
             location: location(),
-            channel: Channel::new(),
+            flow: begin(),
             template: Kept::Nothing,
             like: Vec::new(),
             name: String::new(),
@@ -132,8 +133,8 @@ impl Channels {
 
     /// Whether bytes of this text have come that were neither sent nor replaced.
     pub(super) fn waits(&self, index: usize) -> bool {
-        let channel = &self.slots[index].channel;
-        channel.watermark() < channel.received_bytes()
+        let flow = &self.slots[index].flow;
+        flow.watermark() < flow.received_bytes()
     }
 
     /// The same for as long as the same texts are open: their indices and what ended stay.
@@ -176,12 +177,12 @@ impl Channels {
     pub(super) fn held_bytes(&self) -> usize {
         let waits = |slot: &&Slot| !slot.shadow && !slot.is_name_alone();
         let open = self.slots.iter().filter(waits);
-        open.map(|slot| slot.channel.held_bytes()).sum()
+        open.map(|slot| slot.flow.held_bytes()).sum()
     }
 
     pub(super) fn released_bytes(&self) -> usize {
         let slots = self.slots.iter();
-        slots.map(|slot| slot.channel.watermark()).sum()
+        slots.map(|slot| slot.flow.watermark()).sum()
     }
 }
 

@@ -28,6 +28,7 @@ impl Clean {
     pub(super) fn mask(
         &mut self,
         text: &str,
+        is_json: bool,
         judge: &mut Judge<'_>,
         location: &dyn Fn() -> String,
     ) -> Option<String> {
@@ -45,7 +46,7 @@ impl Clean {
             return None;
         }
         let found = judge.findings.count();
-        let masked = judge.mask(text, location);
+        let masked = judge.whole(text, is_json, location);
         let clean = masked.is_none() && judge.findings.count() == found;
         if clean && text.len() <= CLEAN_BYTES_MAX {
             text.clone_into(slot);

@@ -97,7 +97,7 @@ impl EventMasker {
 
     /// Masks a text outside any JSON, such as a comment line.
     pub(super) fn mask_line(&mut self, text: &str, judge: &mut Judge<'_>) -> Option<String> {
-        self.clean.mask(text, judge, &|| "$event".to_owned())
+        self.clean.mask(text, false, judge, &|| "$event".to_owned())
     }
 
     /// Every text has ended: what is held goes out in events of its own.
@@ -122,14 +122,12 @@ impl EventMasker {
     ) -> Result<(), FilterError> {
         for index in 0..self.channels.count() {
             let slot = self.channels.slot(index);
-            if slot.channel.held_bytes() == 0 || slot.is_name_alone() {
+            if slot.flow.held_bytes() == 0 || slot.is_name_alone() {
                 continue;
             }
             self.text.clear();
-            let Slot {
-                channel, location, ..
-            } = slot;
-            judge.expire(channel, &mut self.text, &|| location.clone());
+            let Slot { flow, location, .. } = slot;
+            judge.expire(flow, &mut self.text, &|| location.clone());
             slot.settle(&mut self.text);
             if !slot.shadow && !self.text.is_empty() {
                 slot.template()?.write(&self.text, out);
@@ -155,18 +153,18 @@ impl EventMasker {
             }
         } else if text.role == Role::String {
             match shape::part(doc, place, text.value, kind, &mut self.key) {
-                Part::Piece => return self.piece(doc, place, text, judge),
+                Part::Piece => return self.piece(doc, place, text, kind, judge),
                 Part::Name if !self.is_name(place, text, judge)? => {
-                    return self.piece(doc, place, text, judge);
+                    return self.piece(doc, place, text, kind, judge);
                 }
                 Part::Identifier if self.channels.knows(&self.key) => {
-                    return self.piece(doc, place, text, judge);
+                    return self.piece(doc, place, text, kind, judge);
                 }
                 Part::Identifier | Part::Name | Part::Whole => {}
             }
         }
         if !is_protocol(place, &text) {
-            self.whole(doc, place, text, judge);
+            self.whole(doc, place, text, kind, judge);
         }
         Ok(())
     }
@@ -177,10 +175,12 @@ impl EventMasker {
         doc: &Doc<'_>,
         place: &Place<'_, '_>,
         text: Text<'_>,
+        kind: Option<&str>,
         judge: &mut Judge<'_>,
     ) {
         let location = || render(place.path, text.is_key());
-        if let Some(masked) = self.clean.mask(text.value, judge, &location) {
+        let is_json = text.role == Role::String && shape::is_json(place.path, kind);
+        if let Some(masked) = self.clean.mask(text.value, is_json, judge, &location) {
             self.is_plain = false;
             self.edits.text(text.node, doc.span(text.node), masked);
         }
@@ -201,11 +201,14 @@ impl EventMasker {
         if self.channels.has_ended(&self.key) {
             return Ok(false);
         }
-        let index = self
-            .channels
-            .open(&self.key, false, || render(place.path, false))?;
+        let index = self.channels.open(
+            &self.key,
+            false,
+            || judge.begin(false),
+            || render(place.path, false),
+        )?;
         let slot = self.channels.slot(index);
-        if slot.channel.received_bytes() > 0 {
+        if slot.flow.received_bytes() > 0 {
             // Some engines repeat the name in every event; digits alone are no name.
             let is_name = text.value.bytes().any(|byte| byte.is_ascii_alphabetic());
             return Ok(is_name && slot.is_name_alone() && slot.name == text.value);
@@ -214,11 +217,11 @@ impl EventMasker {
         let mut unheard = Findings::default();
         let nowhere = String::new;
         let mut judge = judge.reporting(&mut unheard);
-        let sent = judge.mask(text.value, &nowhere);
+        let sent = judge.whole(text.value, false, &nowhere);
         slot.ahead = sent.unwrap_or_else(|| text.value.to_owned());
         text.value.clone_into(&mut slot.name);
         self.text.clear();
-        judge.push(&mut slot.channel, text.value, &mut self.text, &nowhere);
+        judge.push(&mut slot.flow, text.value, &mut self.text, &nowhere);
         slot.settle(&mut self.text);
         Ok(true)
     }
@@ -228,23 +231,31 @@ impl EventMasker {
         doc: &Doc<'_>,
         place: &Place<'_, '_>,
         text: Text<'_>,
+        kind: Option<&str>,
         judge: &mut Judge<'_>,
     ) -> Result<(), FilterError> {
         if self.channels.has_ended(&self.key) {
+            if judge.restores() {
+                self.whole(doc, place, text, kind, judge);
+                return Ok(());
+            }
             if text.value.is_empty() {
                 return Ok(());
             }
             // Its held tail was sent when it ended; more of it could complete a match.
             return Err(FilterError::Malformed("a text goes on after its end"));
         }
-        let index = self
-            .channels
-            .open(&self.key, false, || render(place.path, false))?;
+        let index = self.channels.open(
+            &self.key,
+            false,
+            || judge.begin(shape::is_json(place.path, kind)),
+            || render(place.path, false),
+        )?;
         let waited = self.channels.waits(index);
         self.text.clear();
         let slot = self.channels.slot(index);
         let location = || render(place.path, false);
-        judge.push(&mut slot.channel, text.value, &mut self.text, &location);
+        judge.push(&mut slot.flow, text.value, &mut self.text, &location);
         slot.settle(&mut self.text);
         if self.text != text.value {
             self.edits
@@ -324,16 +335,12 @@ impl EventMasker {
         let mut unheard = Findings::default();
         // What a name alone holds was judged when it came.
         let is_heard = !slot.shadow && !slot.is_name_alone();
-        let Slot {
-            channel, location, ..
-        } = slot;
+        let Slot { flow, location, .. } = slot;
         let (text, location) = (&mut self.text, || location.clone());
         if is_heard {
-            judge.finish(channel, text, &location);
+            judge.finish(flow, text, &location);
         } else {
-            judge
-                .reporting(&mut unheard)
-                .finish(channel, text, &location);
+            judge.reporting(&mut unheard).finish(flow, text, &location);
         }
         slot.settle(&mut self.text);
         judge.hear_of(&unheard);
@@ -352,15 +359,20 @@ impl EventMasker {
             if self.channels.has_ended(&owner) {
                 touched = true;
             } else if !joined.is_empty() {
-                let index = self.channels.open(&owner, true, || "logprobs".to_owned())?;
+                let index = self.channels.open(
+                    &owner,
+                    true,
+                    || judge.begin(false),
+                    || "logprobs".to_owned(),
+                )?;
                 touched |= self.channels.waits(index);
                 self.text.clear();
                 let mut shadow = Findings::default();
-                let channel = &mut self.channels.slot(index).channel;
+                let flow = &mut self.channels.slot(index).flow;
                 let location = || "logprobs".to_owned();
                 judge
                     .reporting(&mut shadow)
-                    .push(channel, &joined, &mut self.text, &location);
+                    .push(flow, &joined, &mut self.text, &location);
                 judge.hear_of(&shadow);
                 touched |= self.text != joined || self.channels.waits(index);
             }

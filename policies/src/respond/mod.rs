@@ -46,9 +46,15 @@ pub use error::{FilterError, ResponseRefusal};
 pub use error_body::{error_body, error_event};
 pub use sse::EVENT_BYTES_MAX;
 
+use std::cell::RefCell;
+
+use crate::inspect::Scratch;
+use crate::mask::Vault;
 use crate::policy::{PolicySet, Scope};
 use crate::profile::Route;
+use crate::text::Parser;
 use crate::verdict::{Finding, Findings};
+use judge::Work;
 use media::Reading;
 use stream::Stream;
 use whole::Whole;
@@ -60,6 +66,7 @@ pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub struct ResponseFilter {
     mode: Mode,
+    restore: Option<Box<Restore>>,
     findings: Findings,
     /// The first error stays: nothing passes after it.
     failed: Option<FilterError>,
@@ -70,6 +77,16 @@ enum Mode {
     Through,
     Whole(Box<Whole>),
     Stream(Box<Stream>),
+}
+
+/// The second half of a filter that puts values back: it reads what the first half gives.
+#[derive(Debug)]
+struct Restore {
+    mode: Mode,
+    /// What came of the first half: of the last call if this streams, of all if it does not.
+    masked: Vec<u8>,
+    /// Nothing is looked for here, so nothing is found.
+    findings: Findings,
 }
 
 // === impl PolicySet ===
@@ -87,15 +104,14 @@ impl PolicySet {
         let mode = if !scope.guards_response() {
             Mode::Through
         } else {
-            match media::reading(status, content_type)? {
-                Reading::Json => Mode::Whole(Box::new(Whole::json(scope.clone()))),
-                Reading::Text => Mode::Whole(Box::new(Whole::text(scope.clone()))),
-                Reading::Events => Mode::Stream(Box::new(Stream::events(scope.clone()))),
-                Reading::Lines => Mode::Stream(Box::new(Stream::lines(scope.clone()))),
-            }
+            Mode::new(
+                media::reading(status, content_type)?,
+                Work::Guard(scope.clone()),
+            )
         };
         Ok(ResponseFilter {
             mode,
+            restore: None,
             findings: Findings::default(),
             failed: None,
         })
@@ -107,56 +123,96 @@ impl PolicySet {
 impl ResponseFilter {
     /// Sets the bound on a response that is read whole; [`RESPONSE_BYTES_MAX`] otherwise.
     pub fn with_max_body(mut self, bytes: usize) -> ResponseFilter {
-        if let Mode::Whole(whole) = &mut self.mode {
-            whole.set_bytes_max(bytes);
+        let restore = self.restore.as_mut().map(|restore| &mut restore.mode);
+        for mode in [Some(&mut self.mode), restore].into_iter().flatten() {
+            if let Mode::Whole(whole) = mode {
+                whole.set_bytes_max(bytes);
+            }
         }
         self
     }
 
+    /// Puts back what this exchange's request had masked; see
+    /// [`RequestVerdict::vault`](crate::RequestVerdict::vault). Guards look at the answer before
+    /// that, so what is put back is neither found nor masked. Where the media type has no reader,
+    /// nothing is put back.
+    pub fn restoring(
+        mut self,
+        vault: Vault,
+        status: u16,
+        content_type: Option<&str>,
+    ) -> ResponseFilter {
+        let reading = media::reading(status, content_type);
+        if let (false, Ok(reading)) = (vault.is_empty(), reading) {
+            self.restore = Some(Box::new(Restore {
+                mode: Mode::new(reading, Work::Restore(vault)),
+                masked: Vec::new(),
+                findings: Findings::default(),
+            }));
+        }
+        self
+    }
+
+    /// Whether values are put back. Then [`ResponseFilter::masked`] is what may be written down.
+    pub fn restores(&self) -> bool {
+        self.restore.is_some()
+    }
+
+    /// Where values are put back: the answer without them, which is what may be written down. Of
+    /// the last call if the filter streams, of the whole answer after `finish` if it does not.
+    pub fn masked(&self) -> Option<&[u8]> {
+        self.restore.as_ref().map(|restore| &*restore.masked)
+    }
+
     /// Takes the next bytes from the upstream. After an error nothing more may be sent.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), FilterError> {
-        self.run(|mode, findings| match mode {
-            Mode::Through => {
-                out.extend_from_slice(input);
-                Ok(())
-            }
-            Mode::Whole(whole) => whole.push(input),
-            Mode::Stream(stream) => stream.push(input, findings, out),
-        })
+        self.run(
+            out,
+            |mode, findings, out| mode.push(input, findings, out),
+            |_, _, _| Ok(()),
+        )
     }
 
     /// The upstream ended the response properly: everything still held or buffered is decided.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), FilterError> {
-        self.run(|mode, findings| match mode {
-            Mode::Through => Ok(()),
-            Mode::Whole(whole) => whole.finish(findings, out),
-            Mode::Stream(stream) => stream.finish(findings, out),
-        })
+        self.run(
+            out,
+            |mode, findings, out| mode.finish(None, findings, out),
+            |mode, findings, out| mode.finish(None, findings, out),
+        )
+    }
+
+    /// The same with the buffers of one core, which spares making new ones for every answer.
+    pub fn finish_in(
+        &mut self,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        let parser = RefCell::new(&mut scratch.parser);
+        let finish = |mode: &mut Mode, findings: &mut Findings, out: &mut Vec<u8>| {
+            mode.finish(Some(&mut parser.borrow_mut()), findings, out)
+        };
+        self.run(out, finish, finish)
     }
 
     /// The time bound of held text was reached: it is masked now, never released as it is.
     pub fn expire(&mut self, out: &mut Vec<u8>) -> Result<(), FilterError> {
-        self.run(|mode, findings| match mode {
-            Mode::Through | Mode::Whole(_) => Ok(()),
-            Mode::Stream(stream) => stream.expire(findings, out),
-        })
+        self.run(
+            out,
+            |mode, findings, out| mode.expire(findings, out),
+            |mode, findings, out| mode.expire(findings, out),
+        )
     }
 
     /// Bytes of text held back because they may become a match.
     pub fn held_bytes(&self) -> usize {
-        match &self.mode {
-            Mode::Through | Mode::Whole(_) => 0,
-            Mode::Stream(stream) => stream.held_bytes(),
-        }
+        self.modes().map(Mode::held_bytes).sum()
     }
 
     /// Bytes of text that have been let out or replaced: while this stands still and something is
     /// held, it is the same text that is held.
     pub fn released_bytes(&self) -> usize {
-        match &self.mode {
-            Mode::Through | Mode::Whole(_) => 0,
-            Mode::Stream(stream) => stream.released_bytes(),
-        }
+        self.modes().map(Mode::released_bytes).sum()
     }
 
     /// The findings since the last call.
@@ -167,25 +223,118 @@ impl ResponseFilter {
     /// Whether bytes come out as they go in; otherwise they come at `finish`, and only then is the
     /// length known.
     pub fn streams(&self) -> bool {
-        !matches!(self.mode, Mode::Whole(_))
+        self.modes().all(Mode::streams)
     }
 
-    /// Whether no guard looks: bytes and length are the upstream's own.
+    /// Whether no guard looks and nothing is put back: bytes and length are the upstream's own.
     pub fn passes_through(&self) -> bool {
-        matches!(self.mode, Mode::Through)
+        self.modes().all(|mode| matches!(mode, Mode::Through))
     }
 
+    fn modes(&self) -> impl Iterator<Item = &Mode> {
+        let restore = self.restore.iter().map(|restore| &restore.mode);
+        std::iter::once(&self.mode).chain(restore)
+    }
+
+    /// One step of the first half, what comes of it through the second, and then the second's own.
     fn run(
         &mut self,
-        step: impl FnOnce(&mut Mode, &mut Findings) -> Result<(), FilterError>,
+        out: &mut Vec<u8>,
+        step: impl FnOnce(&mut Mode, &mut Findings, &mut Vec<u8>) -> Result<(), FilterError>,
+        then: impl FnOnce(&mut Mode, &mut Findings, &mut Vec<u8>) -> Result<(), FilterError>,
     ) -> Result<(), FilterError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let result = step(&mut self.mode, &mut self.findings);
+        let result = match self.restore.as_deref_mut() {
+            None => step(&mut self.mode, &mut self.findings, out),
+            Some(Restore {
+                mode,
+                masked,
+                findings,
+            }) => {
+                if mode.streams() {
+                    masked.clear();
+                }
+                let from = masked.len();
+                let stepped = step(&mut self.mode, &mut self.findings, masked);
+                // What came before an error may still be sent.
+                let restored = mode.push(&masked[from..], findings, out);
+                stepped
+                    .and(restored)
+                    .and_then(|()| then(mode, findings, out))
+            }
+        };
         if let Err(error) = &result {
             self.failed = Some(error.clone());
         }
         result
+    }
+}
+
+// === impl Mode ===
+
+impl Mode {
+    fn new(reading: Reading, work: Work) -> Mode {
+        match reading {
+            Reading::Json => Mode::Whole(Box::new(Whole::json(work))),
+            Reading::Text => Mode::Whole(Box::new(Whole::text(work))),
+            Reading::Events => Mode::Stream(Box::new(Stream::events(work))),
+            Reading::Lines => Mode::Stream(Box::new(Stream::lines(work))),
+        }
+    }
+
+    fn push(
+        &mut self,
+        input: &[u8],
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        match self {
+            Mode::Through => {
+                out.extend_from_slice(input);
+                Ok(())
+            }
+            Mode::Whole(whole) => whole.push(input),
+            Mode::Stream(stream) => stream.push(input, findings, out),
+        }
+    }
+
+    fn finish(
+        &mut self,
+        parser: Option<&mut Parser>,
+        findings: &mut Findings,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FilterError> {
+        match self {
+            Mode::Through => Ok(()),
+            Mode::Whole(whole) => whole.finish(parser, findings, out),
+            Mode::Stream(stream) => stream.finish(findings, out),
+        }
+    }
+
+    fn expire(&mut self, findings: &mut Findings, out: &mut Vec<u8>) -> Result<(), FilterError> {
+        match self {
+            Mode::Through | Mode::Whole(_) => Ok(()),
+            Mode::Stream(stream) => stream.expire(findings, out),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            Mode::Through | Mode::Whole(_) => 0,
+            Mode::Stream(stream) => stream.held_bytes(),
+        }
+    }
+
+    fn released_bytes(&self) -> usize {
+        match self {
+            Mode::Through | Mode::Whole(_) => 0,
+            Mode::Stream(stream) => stream.released_bytes(),
+        }
+    }
+
+    fn streams(&self) -> bool {
+        !matches!(self, Mode::Whole(_))
     }
 }

@@ -92,6 +92,14 @@ fn said_below_delta(path: &[Step<'_>], value: &str) -> Part {
     }
 }
 
+/// Whether a string is JSON itself, as the arguments of a tool call are.
+pub(super) fn is_json(path: &[Step<'_>], kind: Option<&str>) -> bool {
+    match path {
+        [Step::Key("delta")] => kind.is_some_and(|kind| kind.contains("arguments")),
+        _ => matches!(path.last(), Some(Step::Key("arguments" | "partial_json"))),
+    }
+}
+
 /// Whether a piece at `path` is one whatever it says: not so where a short text identifies.
 pub(super) fn is_always_piece(path: &[Step<'_>]) -> bool {
     match path.last() {

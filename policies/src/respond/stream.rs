@@ -4,17 +4,16 @@ use std::ops::Range;
 
 use super::error::FilterError;
 use super::event::EventMasker;
-use super::judge::Judge;
+use super::judge::{Judge, Work};
 use super::sse::{Framing, Line, Splitter, field_value, lines};
 use super::synth::Envelope;
-use crate::policy::Scope;
 use crate::text::Parser;
 use crate::verdict::Findings;
 
 /// Reads, masks and writes a stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    scope: Scope,
+    work: Work,
     splitter: Splitter,
     unit: Unit,
 }
@@ -39,15 +38,15 @@ const DONE: &[u8] = b"[DONE]";
 // === impl Stream ===
 
 impl Stream {
-    pub(super) fn events(scope: Scope) -> Stream {
-        Stream::new(scope, Framing::Events)
+    pub(super) fn events(work: Work) -> Stream {
+        Stream::new(work, Framing::Events)
     }
 
-    pub(super) fn lines(scope: Scope) -> Stream {
-        Stream::new(scope, Framing::Lines)
+    pub(super) fn lines(work: Work) -> Stream {
+        Stream::new(work, Framing::Lines)
     }
 
-    fn new(scope: Scope, framing: Framing) -> Stream {
+    fn new(work: Work, framing: Framing) -> Stream {
         let unit = Unit {
             masker: EventMasker::default(),
             parser: Parser::default(),
@@ -56,7 +55,7 @@ impl Stream {
             first: true,
         };
         Stream {
-            scope,
+            work,
             splitter: Splitter::new(framing),
             unit,
         }
@@ -99,13 +98,8 @@ impl Stream {
             terminator = self.splitter.missing_terminator(range.clone());
             self.unit(range, findings, out)?;
         }
-        let Some((engine, sieve)) = self.scope.response() else {
+        let Some(mut judge) = self.work.judge(findings) else {
             return Ok(());
-        };
-        let mut judge = Judge {
-            engine,
-            sieve,
-            findings,
         };
         // The last unit stays as it came unless another one has to follow it.
         let mut held = Vec::new();
@@ -122,13 +116,8 @@ impl Stream {
         findings: &mut Findings,
         out: &mut Vec<u8>,
     ) -> Result<(), FilterError> {
-        let Some((engine, sieve)) = self.scope.response() else {
+        let Some(mut judge) = self.work.judge(findings) else {
             return Ok(());
-        };
-        let mut judge = Judge {
-            engine,
-            sieve,
-            findings,
         };
         self.unit.masker.expire(&mut judge, out)
     }
@@ -139,13 +128,8 @@ impl Stream {
         findings: &mut Findings,
         out: &mut Vec<u8>,
     ) -> Result<(), FilterError> {
-        let Some((engine, sieve)) = self.scope.response() else {
+        let Some(mut judge) = self.work.judge(findings) else {
             return Err(FilterError::Malformed("no guard applies to this stream"));
-        };
-        let mut judge = Judge {
-            engine,
-            sieve,
-            findings,
         };
         let raw = self.splitter.bytes(range);
         if self.unit.masker.mask_alike(raw, &mut judge, out)? {
@@ -174,7 +158,7 @@ impl Unit {
         }
         let envelope = Envelope::of_line();
         let masker = &mut self.masker;
-        self.parser.with(raw, |doc| {
+        let read = self.parser.with(raw, |doc| {
             if masker.mask(doc, &envelope, judge, out)? {
                 masker.write_edited(doc.raw(), out);
             } else {
@@ -182,7 +166,14 @@ impl Unit {
             }
             masker.learn(raw, 0, doc, Framing::Lines);
             Ok(())
-        })?
+        });
+        match read {
+            Err(_) if judge.restores() => {
+                out.extend_from_slice(raw);
+                Ok(())
+            }
+            read => read?,
+        }
     }
 
     /// One event of an event stream.
@@ -209,9 +200,15 @@ impl Unit {
                 data.push((index, line.content.start + value..line.content.end));
                 continue;
             }
-            let text = std::str::from_utf8(content).map_err(|error| FilterError::NotUtf8 {
-                at: error.valid_up_to(),
-            })?;
+            let text = match std::str::from_utf8(content) {
+                Ok(text) => text,
+                Err(_) if judge.restores() => continue,
+                Err(error) => {
+                    return Err(FilterError::NotUtf8 {
+                        at: error.valid_up_to(),
+                    });
+                }
+            };
             if let Some(masked) = self.masker.mask_line(text, judge) {
                 masked_lines.push((index, masked.replace(['\n', '\r'], " ")));
             }
@@ -242,7 +239,7 @@ impl Unit {
                     [(_, one)] if masked_lines.is_empty() => Some(one.start),
                     _ => None,
                 };
-                self.parser.with(payload, |doc| {
+                let read = self.parser.with(payload, |doc| {
                     if masker.mask(doc, &envelope, judge, out)? {
                         let mut json = Vec::with_capacity(payload.len());
                         masker.write_edited(payload, &mut json);
@@ -252,7 +249,11 @@ impl Unit {
                         masker.learn(raw, start, doc, Framing::Events);
                     }
                     Ok::<(), FilterError>(())
-                })??;
+                });
+                match read {
+                    Err(_) if judge.restores() => {}
+                    read => read??,
+                }
             }
         }
         if edited.is_none() && masked_lines.is_empty() {

@@ -1,16 +1,16 @@
 //! Responses that are read whole: JSON bodies and plain text.
 
 use super::error::FilterError;
+use super::judge::{Judge, Work};
 use super::logprobs::Side;
-use crate::policy::Scope;
-use crate::policy::engine::{Engine, Sieve};
-use crate::text::{Doc, Edits, Parser, is_protocol, render};
+use super::shape;
+use crate::text::{Doc, Edits, Parser, Role, is_protocol, render};
 use crate::verdict::Findings;
 
 /// Gathers a body and masks it at its end.
 #[derive(Debug)]
 pub(super) struct Whole {
-    scope: Scope,
+    work: Work,
     reading: Reading,
     body: Vec<u8>,
     bytes_max: usize,
@@ -25,17 +25,17 @@ enum Reading {
 // === impl Whole ===
 
 impl Whole {
-    pub(super) fn json(scope: Scope) -> Whole {
-        Whole::new(scope, Reading::Json)
+    pub(super) fn json(work: Work) -> Whole {
+        Whole::new(work, Reading::Json)
     }
 
-    pub(super) fn text(scope: Scope) -> Whole {
-        Whole::new(scope, Reading::Text)
+    pub(super) fn text(work: Work) -> Whole {
+        Whole::new(work, Reading::Text)
     }
 
-    fn new(scope: Scope, reading: Reading) -> Whole {
+    fn new(work: Work, reading: Reading) -> Whole {
         Whole {
-            scope,
+            work,
             reading,
             body: Vec::new(),
             bytes_max: super::RESPONSE_BYTES_MAX,
@@ -59,6 +59,7 @@ impl Whole {
 
     pub(super) fn finish(
         &mut self,
+        parser: Option<&mut Parser>,
         findings: &mut Findings,
         out: &mut Vec<u8>,
     ) -> Result<(), FilterError> {
@@ -66,44 +67,45 @@ impl Whole {
         if body.is_empty() {
             return Ok(());
         }
-        let Some((engine, sieve)) = self.scope.response() else {
+        let Some(mut judge) = self.work.judge(findings) else {
             out.extend_from_slice(&body);
             return Ok(());
         };
-        let masked = match self.reading {
+        let judged = match self.reading {
             Reading::Json => {
-                Parser::default().with(&body, |doc| mask_json(engine, sieve, doc, findings))?
+                let mut own;
+                let parser = match parser {
+                    Some(parser) => parser,
+                    None => {
+                        own = Parser::default();
+                        &mut own
+                    }
+                };
+                let read = parser.with(&body, |doc| mask_json(&mut judge, doc));
+                read.map_err(FilterError::from)
             }
-            Reading::Text => mask_plain(engine, sieve, &body, findings)?,
+            Reading::Text => mask_plain(&mut judge, &body),
         };
-        if let Some(block) = findings.block() {
-            return Err(FilterError::Blocked(block.clone()));
-        }
+        let masked = match judged {
+            Err(_) if judge.restores() => None,
+            judged => judged?,
+        };
+        judge.verdict()?;
         out.extend_from_slice(masked.as_deref().unwrap_or(&body));
         Ok(())
     }
 }
 
-fn mask_plain(
-    engine: &Engine,
-    sieve: &Sieve,
-    body: &[u8],
-    findings: &mut Findings,
-) -> Result<Option<Vec<u8>>, FilterError> {
+fn mask_plain(judge: &mut Judge<'_>, body: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
     let text = std::str::from_utf8(body).map_err(|error| FilterError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
-    let masked = engine.mask(sieve, text, findings, &|| "$".to_owned());
+    let masked = judge.whole(text, false, &|| "$".to_owned());
     Ok(masked.map(String::into_bytes))
 }
 
 /// The document with every matching string replaced; `None` when it stays as it is.
-fn mask_json(
-    engine: &Engine,
-    sieve: &Sieve,
-    doc: &Doc<'_>,
-    findings: &mut Findings,
-) -> Option<Vec<u8>> {
+fn mask_json(judge: &mut Judge<'_>, doc: &Doc<'_>) -> Option<Vec<u8>> {
     let mut edits = Edits::default();
     let mut sides = Vec::new();
     doc.walk(&mut |place, text| {
@@ -115,19 +117,19 @@ fn mask_json(
             return;
         }
         let location = || render(place.path, text.is_key());
-        if let Some(masked) = engine.mask(sieve, text.value, findings, &location) {
+        let is_json = text.role == Role::String && shape::is_json(place.path, None);
+        if let Some(masked) = judge.whole(text.value, is_json, &location) {
             edits.text(text.node, doc.span(text.node), masked);
         }
     });
     for side in &sides {
         let mut shadow = Findings::default();
         let joined = side.joined(doc);
-        let matches = engine
-            .mask(sieve, &joined, &mut shadow, &|| "logprobs".to_owned())
+        let matches = judge
+            .reporting(&mut shadow)
+            .whole(&joined, false, &|| "logprobs".to_owned())
             .is_some();
-        if let Some(block) = shadow.block() {
-            findings.add(block.action, || block.clone());
-        }
+        judge.hear_of(&shadow);
         if matches || edits.any_within(&doc.span(side.parent)) {
             edits.json(side.value, doc.span(side.value), side.void);
         }

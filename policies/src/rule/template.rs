@@ -49,6 +49,9 @@ const KEPT_CHARS_MAX: usize = 8;
 /// How often a format-preserving value is drawn before it is given up.
 const DRAWS_MAX: usize = 256;
 
+/// How long a replacement must be at least, or how much of it must be drawn, to be put back.
+const RESTORE_CHARS_MIN: usize = 8;
+
 /// Where in what is drawn for a value its format-preserving form begins, behind the pseudonym.
 const FORMAT_POSITION: u64 = 64;
 
@@ -133,6 +136,43 @@ impl Template {
                 Part::Format(kept) => self.push_format(rule, value, key, *kept, out),
             }
         }
+    }
+
+    /// Why what stands in a value's place could not be told from other text, if it could not.
+    pub(crate) fn not_restorable(&self, rule: &str) -> Option<&'static str> {
+        let chars = |part: &Part| match part {
+            Part::Literal(literal) => literal.chars().count(),
+            Part::Rule => rule.len(),
+            Part::Pseudonym(digits) => *digits,
+            // How many of a value's characters are drawn is known with the value.
+            Part::Format(_) => RESTORE_CHARS_MIN,
+            Part::First(_) | Part::Last(_) => 0,
+        };
+        let draws = |part: &Part| matches!(part, Part::Pseudonym(_) | Part::Format(_));
+        if !self.parts.iter().any(draws) {
+            return Some(
+                "has neither {pseudonym} nor {fp}, so it does not tell one value from another",
+            );
+        }
+        let chars: usize = self.parts.iter().map(chars).sum();
+        (chars < RESTORE_CHARS_MIN).then_some("is too short to be told from other text")
+    }
+
+    /// Whether so much is drawn for this value that its replacement is told from other text.
+    pub(crate) fn is_restorable(&self, value: &str) -> bool {
+        let drawable = value.chars().filter(|c| c.is_alphanumeric()).count();
+        self.parts.iter().any(|part| match part {
+            Part::Pseudonym(_) => true,
+            Part::Format(kept) => drawable >= RESTORE_CHARS_MIN + kept,
+            _ => false,
+        })
+    }
+
+    /// Whether a replacement looks like a value, so that it may be masked in its turn.
+    pub(crate) fn preserves_format(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Format(_)))
     }
 
     /// Appends the replacement of a value that is not held whole (a region, or a match longer

@@ -124,6 +124,13 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Appends a text as it is written inside a literal.
+pub(crate) fn push_escaped(text: &str, out: &mut String) {
+    let mut bytes = Vec::with_capacity(text.len());
+    write_escaped(&mut bytes, text);
+    out.push_str(std::str::from_utf8(&bytes).expect("escaping adds ASCII to what is UTF-8"));
+}
+
 /// One past the closing quote of the literal that opens at `open` in a document already validated.
 pub(super) fn literal_end(raw: &[u8], open: usize) -> usize {
     let mut at = open + 1;

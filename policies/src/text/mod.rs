@@ -22,7 +22,7 @@ use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
 use doc::Spans;
 pub(crate) use doc::{Doc, Kind, NUMBER_DIGITS_MIN, Place, Role, Text};
-pub(crate) use edit::{Edits, write_string};
+pub(crate) use edit::{Edits, push_escaped, write_string};
 pub(crate) use path::{Step, render};
 pub(crate) use protocol::is_protocol;
 
