@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use super::automaton::{Automaton, DEAD};
+use super::automaton::{Automaton, Before, DEAD};
 
 /// The class of what is not at hand, and may be anything.
 pub(super) const NOTHING: u8 = 0;
@@ -23,6 +23,15 @@ pub(super) static CLASS: [u8; 256] = classes();
 
 /// A set of classes.
 pub(super) type ClassSet = u64;
+
+/// What stands before a place: there `\b` tells rules apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// A letter, a digit or an underscore.
+    Word,
+    /// Anything else, or nothing.
+    Other,
+}
 
 /// An automaton by which a rule is told from others.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +85,29 @@ pub(super) fn class_of(byte: u8) -> u8 {
     CLASS[usize::from(byte)]
 }
 
+// === impl Behind ===
+
+impl Behind {
+    #[inline]
+    pub(super) fn from_byte(byte: Option<u8>) -> Behind {
+        match Before::from_byte(byte) {
+            Before::Word => Behind::Word,
+            _ => Behind::Other,
+        }
+    }
+
+    /// The states in which an automaton may start here, each once; without the dead one.
+    pub(super) fn starts(self, automaton: &Automaton) -> Vec<u16> {
+        let here = |before: &Before| (*before == Before::Word) == (self == Behind::Word);
+        let starts = Before::ALL.into_iter().filter(here);
+        let mut starts: Vec<u16> = starts.map(|before| automaton.start(before)).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts.retain(|start| *start != DEAD);
+        starts
+    }
+}
+
 // === impl TripleSet ===
 
 impl TripleSet {
@@ -100,12 +132,12 @@ impl TripleSet {
 
     /// The triples with which a text may begin that the automaton reads; where fewer than three
     /// bytes are at hand, [`NOTHING`] stands for the others, and anything may come.
-    pub(super) fn read_by(told: &Told<'_>) -> TripleSet {
+    pub(super) fn read_by(told: &Told<'_>, behind: Behind) -> TripleSet {
         let mut set = TripleSet::empty();
         let reader = Reader::new(told);
         let mut rows = HashMap::new();
         set.insert(NOTHING, NOTHING, 1);
-        for start in told.automaton.distinct_starts() {
+        for start in behind.starts(told.automaton) {
             for (first, state, ended) in reader.steps(start) {
                 set.insert(first, NOTHING, 1);
                 if ended || told.len_max <= 1 {
@@ -158,7 +190,7 @@ impl<'a> Reader<'a> {
     fn steps(&self, state: u16) -> impl Iterator<Item = (u8, u16, bool)> {
         self.bytes.iter().filter_map(move |(class, byte)| {
             let (next, before) = self.automaton.step(state, *byte);
-            let ended = before || self.automaton.accepts_at_end(next);
+            let ended = before || self.automaton.accepts(next);
             (next != DEAD || ended).then_some((*class, next, ended))
         })
     }

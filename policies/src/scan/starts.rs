@@ -18,7 +18,7 @@
 use super::RULES_MAX;
 use super::automaton::{Automaton, Before, DEAD};
 use super::candidate::Compiled;
-use super::gate::{NOTHING, Told, TripleSet, class_of};
+use super::gate::{Behind, NOTHING, Told, TripleSet, class_of};
 use super::leads::{After, first_bytes};
 use super::trie::Trie;
 use super::wide::{Need, Needs};
@@ -39,8 +39,8 @@ pub(crate) struct Starts {
     pub(super) prefilter: Prefilter,
     /// Where rules may start, and leads begin, that are told by windows.
     gaps: Gaps,
-    /// The rules and leads that are told by what they begin with.
-    ahead: Gate,
+    /// The rules and leads that are told by what they begin with: behind a word, and elsewhere.
+    ahead: [Gate; 2],
     pub(super) has_leads: bool,
     /// The rules that are told by a byte further on, where they may start, and the bytes.
     pub(super) wide: Box<[u16]>,
@@ -131,7 +131,7 @@ impl Starts {
         Starts {
             prefilter: Prefilter::new(all_windows),
             gaps,
-            ahead: Gate::new(&ahead),
+            ahead: [Behind::Word, Behind::Other].map(|behind| Gate::new(&ahead, behind)),
             has_leads,
             wide: wide.into_boxed_slice(),
             wide_gaps,
@@ -151,16 +151,22 @@ impl Starts {
 
     pub(super) fn table_bytes(&self) -> usize {
         let per_rule = size_of::<ByteSet>() * (self.before.len() + self.first.len());
-        self.prefilter.table_bytes() + self.ahead.table_bytes() + per_rule
+        let gates = self.ahead.iter().map(Gate::table_bytes).sum::<usize>();
+        self.prefilter.table_bytes() + gates + per_rule
     }
 
     /// What is told by windows and may be at this offset.
     #[inline]
     pub(super) fn told(&self, bytes: &[u8], offset: usize, more: bool) -> Here<'_> {
         let (told, is_open) = match self.gaps.allow(bytes, offset) {
-            true => self.ahead.rules(bytes[offset..].iter(), more),
+            true => {
+                let before = offset.checked_sub(1).map(|before| bytes[before]);
+                let gate = &self.ahead[Behind::from_byte(before) as usize];
+                gate.rules(bytes[offset..].iter())
+            }
             false => (&[][..], false),
         };
+        let is_open = is_open && more;
         // Mostly there is nothing, and few in any case.
         let rules = told.iter().take_while(|rule| **rule < LEAD).count();
         let (rules, leads) = told.split_at(rules);
@@ -227,14 +233,14 @@ impl Gaps {
 // === impl Gate ===
 
 impl Gate {
-    fn new(automata: &[Told<'_>]) -> Gate {
+    fn new(automata: &[Told<'_>], behind: Behind) -> Gate {
         let mut triples = TripleSet::empty();
         for told in automata {
-            triples.union(&TripleSet::read_by(told));
+            triples.union(&TripleSet::read_by(told, behind));
         }
         Gate {
             triples,
-            trie: Trie::new(automata),
+            trie: Trie::new(automata, behind),
         }
     }
 
@@ -242,14 +248,14 @@ impl Gate {
         self.triples.table_bytes() + self.trie.table_bytes()
     }
 
-    /// The rules that are left after these bytes, behind which `more` may come, and whether that
-    /// may tell that it is fewer.
+    /// The rules that are left after these bytes, and whether more may tell that it is fewer, and
+    /// none of them has matched.
     #[inline]
-    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone, more: bool) -> (&[u16], bool) {
+    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone) -> (&[u16], bool) {
         let mut three = bytes.clone();
         let mut class = || three.next().map_or(NOTHING, |byte| class_of(*byte));
         match self.triples.contains(class(), class(), class()) {
-            true => self.trie.rules(bytes, more),
+            true => self.trie.rules(bytes),
             false => (&[], false),
         }
     }

@@ -3,15 +3,15 @@
 //! A [`Trie`] answers for all rules at the price of one: its nodes are sets of states of the
 //! rules' automata, made breadth first at load until there are [`NODES_MAX`] of them. It reads
 //! classes of bytes ([`mod@super::gate`]), from every start at once, and stops where one rule is
-//! left, a rule has matched or is as long as it may become, or the nodes end: so it may leave a
-//! rule that the rule's own automaton then refuses, and never loses one.
+//! left or the nodes end: so it may leave a rule that the rule's own automaton then refuses. A rule
+//! that has matched, or is as long as it may become, stays whatever follows: none is lost.
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
 use super::automaton::DEAD;
-use super::gate::{CLASSES, Reader, Told, class_of};
+use super::gate::{Behind, CLASSES, Reader, Told, class_of};
 
 /// The most nodes of which a byte is read; each takes 128 bytes.
 const NODES_MAX: usize = 8192;
@@ -28,13 +28,16 @@ const LEAF: u16 = 0x8000;
 /// The list of no rules.
 const NONE: u16 = LEAF;
 
+/// Stands for the state of an automaton that has matched.
+const MATCHED: u16 = u16::MAX;
+
 /// Rules by what a text begins with.
 #[derive(Debug)]
 pub(super) struct Trie {
     root: u16,
     /// What is after a class of bytes: row node, column class.
     next: Box<[[u16; CLASSES]]>,
-    /// By node: its list.
+    /// By node: its list, marked when a rule of it has matched.
     lists_of_nodes: Box<[u16]>,
     /// The lists of rules, each in order; the first is empty.
     lists: Box<[Box<[u16]>]>,
@@ -59,9 +62,9 @@ struct Draft<'a> {
 
 impl Trie {
     /// Of automata that all read the same way.
-    pub(super) fn new(automata: &[Told<'_>]) -> Trie {
+    pub(super) fn new(automata: &[Told<'_>], behind: Behind) -> Trie {
         let mut draft = Draft::new(automata);
-        let root = draft.root();
+        let root = draft.root(behind);
         let mut next = Vec::new();
         for depth in 1..=DEPTH_MAX {
             // A node has one depth: how long a match is decides what comes of it.
@@ -90,15 +93,10 @@ impl Trie {
         size_of_val(&*self.next) + size_of_val(&*self.lists) + lists.sum::<usize>()
     }
 
-    /// The rules that are left after the bytes. Where the bytes end too early to tell, `more`
-    /// decides: all that may be if more may come, else none, because none has matched. Says, too,
-    /// whether it was so.
+    /// The rules that are left after the bytes, and whether more bytes may tell that it is fewer,
+    /// and none of them has matched.
     #[inline]
-    pub(super) fn rules<'a>(
-        &self,
-        bytes: impl Iterator<Item = &'a u8>,
-        more: bool,
-    ) -> (&[u16], bool) {
+    pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>) -> (&[u16], bool) {
         let mut entry = self.root;
         for byte in bytes {
             if entry & LEAF != 0 {
@@ -106,12 +104,13 @@ impl Trie {
             }
             entry = self.next[usize::from(entry)][usize::from(class_of(*byte))];
         }
-        let list = match (entry & LEAF != 0, more) {
-            (true, _) => entry & !LEAF,
-            (false, true) => self.lists_of_nodes[usize::from(entry)],
-            (false, false) => return (&[], false),
+        let is_node = entry & LEAF == 0;
+        let list = match is_node {
+            true => self.lists_of_nodes[usize::from(entry)],
+            false => entry,
         };
-        (&self.lists[usize::from(list)], entry & LEAF == 0)
+        let is_open = is_node && list & LEAF == 0;
+        (&self.lists[usize::from(list & !LEAF)], is_open)
     }
 }
 
@@ -136,27 +135,25 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn root(&mut self) -> u16 {
+    fn root(&mut self, behind: Behind) -> u16 {
         let mut states = States::new();
-        let mut decided = false;
         for (index, (_, reader)) in (0..).zip(&self.automata) {
-            for state in reader.automaton.distinct_starts() {
-                states.push((index, state));
-                decided |= reader.automaton.accepts_at_end(state);
-            }
+            let starts = behind.starts(reader.automaton).into_iter();
+            states.extend(starts.map(|state| (index, state)));
         }
         states.sort_unstable();
-        self.entry(states, decided, NONE & !LEAF)
+        self.entry(states, NONE & !LEAF)
     }
 
     /// What stands for these states: a node, made if it is new and there is room, or a list.
-    fn entry(&mut self, states: States, decided: bool, parent_list: u16) -> u16 {
+    fn entry(&mut self, states: States, parent_list: u16) -> u16 {
         let Some(((first, _), others)) = states.split_first() else {
             return NONE;
         };
         // A single rule is told best by its own automaton.
         let single = others.iter().all(|(automaton, _)| automaton == first);
-        if decided || single || self.nodes.len() >= NODES_MAX {
+        let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
+        if single || matched == states.len() || self.nodes.len() >= NODES_MAX {
             return self.list(&states, parent_list) | LEAF;
         }
         if let Some(entry) = self.known.get(&states) {
@@ -164,7 +161,8 @@ impl<'a> Draft<'a> {
         }
         let node = self.nodes.len() as u16;
         let list = self.list(&states, parent_list);
-        self.lists_of_nodes.push(list);
+        let mark = if matched > 0 { LEAF } else { 0 };
+        self.lists_of_nodes.push(list | mark);
         self.known.insert(states.clone(), node);
         self.nodes.push(states);
         node
@@ -191,25 +189,29 @@ impl<'a> Draft<'a> {
     /// Where each class of bytes leads from a node; `depth` is how many were read with it.
     fn row(&mut self, node: usize, depth: usize) -> [u16; CLASSES] {
         let mut following: [States; CLASSES] = std::array::from_fn(|_| States::new());
-        let mut decided = 0_u64;
         for (index, state) in &self.nodes[node] {
             let (_, reader) = &self.automata[usize::from(*index)];
+            if *state == MATCHED {
+                let stays = |states: &mut States| states.push((*index, MATCHED));
+                following.iter_mut().for_each(stays);
+                continue;
+            }
             for (class, byte) in &reader.bytes {
                 let (next, before) = reader.automaton.step(*state, *byte);
                 let longest = next != DEAD && depth >= reader.len_max;
-                let ended = before || longest || reader.automaton.accepts_at_end(next);
-                if next != DEAD || ended {
+                let matched = before || longest || reader.automaton.accepts(next);
+                if next != DEAD || matched {
+                    let next = if matched { MATCHED } else { next };
                     following[usize::from(*class)].push((*index, next));
-                    decided |= u64::from(ended) << class;
                 }
             }
         }
-        let parent = self.lists_of_nodes[node];
+        let parent = self.lists_of_nodes[node] & !LEAF;
         let mut row = [NONE; CLASSES];
-        for (class, mut states) in following.into_iter().enumerate() {
+        for (entry, mut states) in row.iter_mut().zip(following) {
             states.sort_unstable();
             states.dedup();
-            row[class] = self.entry(states, decided >> class & 1 != 0, parent);
+            *entry = self.entry(states, parent);
         }
         row
     }

@@ -120,6 +120,12 @@ impl<'a> Explorer<'a> {
                 None => ways.push((next, ended, *class)),
             }
         }
+        if ways.is_empty() {
+            // A match that only the end of the text completes: no byte may stand here.
+            let mut last = window.clone();
+            last.0[place] = [0; 4];
+            self.windows.push(last);
+        }
         for (states, ended, bytes) in ways {
             let mut longer = window.clone();
             longer.0[place] = bytes;
@@ -138,7 +144,7 @@ impl<'a> Explorer<'a> {
         for state in states {
             let (next, before) = self.told.automaton.step(*state, byte);
             let longest = next != DEAD && read >= self.told.len_max;
-            ended |= before || longest || self.told.automaton.accepts_at_end(next);
+            ended |= before || longest || self.told.automaton.accepts(next);
             if next != DEAD {
                 following.push(next);
             }
