@@ -73,6 +73,24 @@ pub fn compile(rules: Vec<Rule>) -> Result<Scanner> {
     })
 }
 
+/// Compiles the rules that compile; the others are told with their reason.
+pub fn compile_most(mut rules: Vec<Rule>) -> Result<(Scanner, Vec<String>)> {
+    let mut left_out = Vec::new();
+    loop {
+        match Scanner::compile(rules.clone()) {
+            Ok(scanner) => return Ok((scanner, left_out)),
+            Err(errors) => {
+                let before = rules.len();
+                rules.retain(|rule| errors.iter().all(|error| error.rule != rule.id()));
+                left_out.extend(errors.iter().map(ToString::to_string));
+                if rules.len() == before {
+                    return Err(Error::Unable(left_out.join("\n")));
+                }
+            }
+        }
+    }
+}
+
 /// A plan that replaces every match of every rule.
 pub fn mask_all(scanner: &Scanner) -> Plan {
     Plan {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::dice::Dice;
 use crate::error::Result;
+use crate::generate::Generator;
 use crate::{rulesets, tokens};
 
 /// Where an example stands; `{}` is its place.
@@ -25,6 +26,9 @@ const CARRIERS: [&str; 8] = [
     "def test():\n    value = {}\n    assert value\n",
 ];
 
+/// How often a value is made anew because the rule wants more than its expression says.
+const SAMPLE_TRIES: usize = 200;
+
 const HEX: &[u8] = b"0123456789abcdef";
 const DIGITS: &[u8] = b"0123456789";
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
@@ -38,6 +42,9 @@ pub struct Arguments {
     /// Carriers of each example.
     #[arg(long, default_value_t = 3)]
     carriers: usize,
+    /// Further values of each rule, made from its expression, in the place of its first example's.
+    #[arg(long, default_value_t = 2)]
+    sampled: usize,
     /// Benign look-alikes.
     #[arg(long, default_value_t = 500)]
     benign: usize,
@@ -51,6 +58,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let mut dice = Dice::new(arguments.seed);
     for rule in rulesets::named(&arguments.set)? {
         for line in of_rule(&rule, arguments.carriers, &mut dice)? {
+            println!("{line}");
+        }
+        for line in sampled(&rule, arguments.sampled, &mut dice)? {
             println!("{line}");
         }
     }
@@ -87,6 +97,34 @@ fn of_rule(rule: &Rule, carriers: usize, dice: &mut Dice) -> Result<Vec<Value>> 
         for carrier in carriers_of(dice) {
             let text = carry(carrier, example).0;
             lines.push(json!({"text": text, "label": null, "span": null, "near": rule.id()}));
+        }
+    }
+    Ok(lines)
+}
+
+/// Values that the rule finds when it is alone, made from its expression.
+fn sampled(rule: &Rule, count: usize, dice: &mut Dice) -> Result<Vec<Value>> {
+    let scanner = rulesets::compile(vec![rule.clone()])?;
+    let first = rule.matches().first();
+    let found = first.and_then(|example| scanner.find(&scanner.all(), example).first().copied());
+    let (Some(example), Some(found), Some(generator)) =
+        (first, found, Generator::new(rule.regex()))
+    else {
+        return Ok(Vec::new());
+    };
+    let mut lines = Vec::new();
+    for _ in 0..SAMPLE_TRIES {
+        if lines.len() == count {
+            break;
+        }
+        let value = generator.text(dice);
+        let inside = [&example[..found.start], &value, &example[found.end..]].concat();
+        let (start, end) = (found.start, found.start + value.len());
+        let same = scanner.find(&scanner.all(), &inside);
+        if same.iter().any(|of| (of.start, of.end) == (start, end)) {
+            let (text, from) = carry(CARRIERS[dice.below(CARRIERS.len())], &inside);
+            let span = [start, end].map(|at| text[..from + at].chars().count());
+            lines.push(json!({"text": text, "label": rule.id(), "span": span, "sampled": true}));
         }
     }
     Ok(lines)

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use penstock_policies::mask::{Channel, MaskKey, Plan, mask_text};
 use penstock_policies::rule::Rule;
-use penstock_policies::scan::{Match, Scanner};
+use penstock_policies::scan::{Lane, Match, Scanner};
 use regex::Regex;
 
 use crate::corpus;
@@ -218,6 +218,7 @@ fn place(found: &Match) -> (usize, u16, usize) {
 fn each(scanner: &Scanner, text: &str) -> Vec<Match> {
     let mut found = Vec::new();
     scanner.find_each(&scanner.all(), text, &mut |one| found.push(one));
+    found.retain(plain);
     found.sort_unstable_by_key(place);
     found
 }
@@ -240,8 +241,14 @@ fn streamed(scanner: &Scanner, text: &str, dice: &mut Dice) -> Vec<Match> {
         );
     }
     channel.finish(scanner, &plan, &key, &mut |one| found.push(one), &mut out);
+    found.retain(plain);
     found.sort_unstable_by_key(place);
     found
+}
+
+/// The definition and the other engines read a text as it stands.
+fn plain(found: &Match) -> bool {
+    found.lane == Lane::Plain
 }
 
 /// Masking in pieces against masking the whole.
@@ -325,7 +332,9 @@ fn rival(
             usize::from(one.rule.0),
             &pairs[usize::from(one.rule.0)].rule,
         );
-        let bounded = one.end - one.start < rule.max_len() && rule.region().is_none();
+        let bounded = one.end - one.start < rule.max_len()
+            && rule.region().is_none()
+            && rule.before().is_none();
         if live[index] && bounded && !ends.contains(&(index, one.end)) {
             let what = format!("{} ends at {}", rule.id(), one.end);
             wrong.push(("an end that Vectorscan does not know", what));

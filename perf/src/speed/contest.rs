@@ -30,6 +30,7 @@ pub(super) struct Contest<'a> {
 /// How a text is given.
 #[derive(Clone, Copy)]
 enum Way {
+    Prefilter,
     Blocks(usize),
     Chunks(usize, usize),
 }
@@ -39,6 +40,7 @@ enum Way {
 impl Way {
     fn name(self) -> String {
         match self {
+            Way::Prefilter => "prefilter".to_owned(),
             Way::Blocks(_) => "block".to_owned(),
             Way::Chunks(_, chunk) => format!("stream{chunk}"),
         }
@@ -46,6 +48,7 @@ impl Way {
 
     fn ours(self, ours: &Ours, text: &str, repeats: u32) -> Pass {
         match self {
+            Way::Prefilter => ours.prefilter(text, repeats),
             Way::Blocks(block) => ours.blocks(text, block, repeats),
             Way::Chunks(block, chunk) => ours.chunks(text, block, chunk, repeats),
         }
@@ -53,6 +56,8 @@ impl Way {
 
     fn theirs(self, theirs: &mut Vectorscan, repeats: u32) -> Result<Pass> {
         match self {
+            // It has no such part: what it does whole stands beside it.
+            Way::Prefilter => theirs.blocks(1 << 16, repeats),
             Way::Blocks(block) => theirs.blocks(block, repeats),
             Way::Chunks(block, chunk) => theirs.chunks(block, chunk, repeats),
         }
@@ -116,7 +121,11 @@ impl<'a> Contest<'a> {
         expressions: &[Expression],
     ) -> Result<()> {
         let Arguments { block, chunk, .. } = *self.arguments;
-        let ways = [Way::Blocks(block), Way::Chunks(block, chunk)];
+        let ways = [
+            Way::Prefilter,
+            Way::Blocks(block),
+            Way::Chunks(block, chunk),
+        ];
         self.fight(name, rules, expressions, &ways)
     }
 
@@ -128,7 +137,12 @@ impl<'a> Contest<'a> {
         ways: &[Way],
     ) -> Result<()> {
         eprintln!("{name}");
-        let ours = Ours::new(rulesets::compile(rules)?);
+        let (scanner, left_out) = rulesets::compile_most(rules)?;
+        for reason in left_out {
+            self.note(format!("{name}: Penstock left out {reason}"));
+            self.complete = false;
+        }
+        let ours = Ours::new(scanner);
         let mut theirs = self.vectorscan(name, expressions, ways)?;
         for corpus in self.corpora.clone() {
             if let Some(theirs) = &mut theirs {
@@ -160,7 +174,7 @@ impl<'a> Contest<'a> {
                 return Ok(None);
             }
         };
-        for way in ways {
+        for way in ways.iter().filter(|way| !matches!(way, Way::Prefilter)) {
             let compiled = theirs.compile(matches!(way, Way::Chunks(..)))?;
             self.note(format!(
                 "{name}: Vectorscan {} compiled {} expressions for {} in {:.3} s, {} bytes",

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use penstock_policies::Library;
 use penstock_policies::rule::{Pack, Rule};
 
 use super::vectorscan::Expression;
@@ -15,12 +16,20 @@ type Read = (Vec<Rule>, Vec<Expression>, Vec<String>);
 pub(super) fn read(path: &Path) -> Result<Read> {
     let text = fs::read_to_string(path).doing(|| format!("reading {}", path.display()))?;
     let expressions = expressions(&text)?;
+    // As the product imports it; where it does not, the bare expressions as far as they go.
+    let library = Library::read_files(&[path]);
     let mut left_out = Vec::new();
-    let mut rules = Vec::new();
-    for expression in &expressions {
-        match rule(expression) {
-            Ok(rule) => rules.push(rule),
-            Err(reason) => left_out.push(format!("{}: {reason}", expression.id)),
+    let mut rules: Vec<Rule> = Vec::new();
+    match library {
+        Ok(library) => rules.extend(library.packs().iter().flat_map(|pack| pack.rules.clone())),
+        Err(errors) => {
+            left_out.extend(errors.first().map(|error| format!("not imported: {error}")));
+            for expression in &expressions {
+                match rule(expression) {
+                    Ok(rule) => rules.push(rule),
+                    Err(reason) => left_out.push(format!("{}: {reason}", expression.id)),
+                }
+            }
         }
     }
     Ok((rules, expressions, left_out))

@@ -70,6 +70,7 @@ pub fn expression(rule: &Rule) -> Expression {
     let part = |regex: &str| format!("(?:{regex})");
     let mut regex = rule.after().map(part).unwrap_or_default();
     regex.push_str(&part(rule.regex()));
+    regex.push_str(&rule.before().map(part).unwrap_or_default());
     Expression {
         id: rule.id().to_owned(),
         regex,
