@@ -6,7 +6,7 @@ use penstock_policies::rule::Rule;
 
 use super::ours::{Ours, cpu_seconds};
 use super::vectorscan::{Expression, Pass, Vectorscan, expression};
-use super::{Arguments, event};
+use super::{Arguments, each, event};
 use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::figures::FigureLine;
@@ -232,6 +232,10 @@ impl<'a> Contest<'a> {
         let raced = !their_speeds.is_empty();
         tell("penstock", "gb_per_core_second", "GB/s", our_speeds);
         tell("vectorscan", "gb_per_core_second", "GB/s", their_speeds);
+        if let Way::Prefilter = way {
+            tell("penstock", "places", "places", vec![our_matches]);
+            return Ok(());
+        }
         tell("penstock", "matches", "matches", vec![our_matches]);
         if raced {
             tell("vectorscan", "matches", "matches", vec![their_matches]);
@@ -296,6 +300,14 @@ impl<'a> Contest<'a> {
             self.lines
                 .extend(event::measure(corpus, self.arguments.rounds)?);
         }
+        Ok(())
+    }
+
+    /// Which rules cost most when they are alone.
+    pub(super) fn each(&mut self, set: &str) -> Result<()> {
+        eprintln!("each rule of {set}");
+        self.lines
+            .extend(each::measure(set, &self.corpora, self.arguments.block)?);
         Ok(())
     }
 

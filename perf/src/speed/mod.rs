@@ -6,6 +6,7 @@
 //! it, and writes the text anew; what Vectorscan does not do is said in [`vectorscan`].
 
 mod contest;
+mod each;
 pub mod event;
 mod gitleaks;
 pub mod ours;
@@ -24,7 +25,7 @@ use contest::Contest;
 /// Measures scanning beside Vectorscan.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// What to measure: secrets, personal, gitleaks, scaling, compile, event.
+    /// What to measure: secrets, personal, gitleaks, scaling, compile, event, each.
     #[arg(
         long,
         value_delimiter = ',',
@@ -87,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             "scaling" => contest.scaling()?,
             "compile" => contest.compile()?,
             "event" => contest.events()?,
+            "each" => contest.each("everything")?,
             other => return Err(Error::Unable(format!("no set `{other}`; see --help"))),
         }
     }
@@ -129,7 +131,9 @@ fn print(lines: &[FigureLine]) {
             spread(line),
             rival.map_or("-".into(), |of| format!("{:.3}", of.median)),
             rival.map_or("-".into(), spread),
-            rival.map_or("-".into(), |of| format!("{:.2}", line.median / of.median)),
+            rival
+                .filter(|of| of.median > 0.0 && line.figure != "matches")
+                .map_or("-".into(), |of| format!("{:.2}", line.median / of.median)),
         ]);
     }
     figures::print_table(&rows);
