@@ -6,7 +6,7 @@
 //! still do together, and in other surroundings, what they do alone; they say nothing about
 //! formats that nobody has thought of.
 
-use penstock_policies::rule::Rule;
+use penstock_policies::rule::{Confidence, Rule};
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
@@ -56,7 +56,9 @@ pub struct Arguments {
 /// The command.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let mut dice = Dice::new(arguments.seed);
-    for rule in rulesets::named(&arguments.set)? {
+    // What is never worth more than a guess is found by guards that ask for guesses.
+    let counts = |rule: &Rule| rule.confidence_max() >= Confidence::Medium;
+    for rule in rulesets::named(&arguments.set)?.into_iter().filter(counts) {
         for line in of_rule(&rule, arguments.carriers, &mut dice)? {
             println!("{line}");
         }
