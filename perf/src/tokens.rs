@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn tokens_join_to_the_text_and_are_tokens() {
-        let text = "The quick brown fox, naïve 😀 龍馬精神 sk_live_4eC39HqLyjWD";
+        let text = "The quick brown fox, naïve 😀 龍馬精神 tok-4eC39HqLyjWD";
         let pieces = split(text);
         assert_eq!(pieces.concat(), text);
         assert_eq!(&pieces[..3], ["The", " quick", " brown"]);
