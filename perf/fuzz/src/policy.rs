@@ -149,7 +149,8 @@ pub fn imported_rules(data: &[u8]) {
             }
         }
         Err(faults) => {
-            let lines = text.split('\n').count();
+            // YAML ends a line at a carriage return as well, and the text on a line of its own.
+            let lines = text.matches(['\n', '\r']).count() + 2;
             assert!(!faults.is_empty(), "no fault is told");
             for fault in faults {
                 assert!((1..=lines).contains(&fault.line), "{fault}");
