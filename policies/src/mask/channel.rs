@@ -2,10 +2,12 @@
 
 use super::{MaskKey, Plan, Writer};
 use crate::lane::blob::RunMeter;
+use crate::lane::escaped::{Asked, Decided, Escaped, Taken};
+use crate::lane::merge::{Queue, Writing};
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::{Match, Scanner};
+use crate::scan::{Lane, Match, Scanner};
 
 /// A longer delta is read in pieces of this size, so that its length never sizes the buffer.
 const PIECE_BYTES_MAX: usize = 4096;
@@ -19,8 +21,8 @@ const TRIM_BYTES_MIN: usize = 512;
 /// Invariants, with `received` the length of the text so far, all in bytes of that text: `text` is
 /// `T[base..received]`, `base` and `sent` are at most `received`, and what was written so far is
 /// M(T) of `T[..sent]` in any continuation. Of the text that waits for more, at most
-/// [`MATCH_BYTES_MAX`](crate::rule::MATCH_BYTES_MAX) bytes are held; what is certain to be replaced
-/// is not held but dropped as it comes.
+/// [`MATCH_BYTES_MAX`](crate::rule::MATCH_BYTES_MAX) bytes are held, and as much of it decoded;
+/// what is certain to be replaced is not held but dropped as it comes.
 ///
 /// Every call must be given the scanner and the plan of the first one.
 #[derive(Debug, Default)]
@@ -28,9 +30,21 @@ pub struct Channel {
     text: String,
     base: usize,
     sent: usize,
+    replaced: bool,
     lanes: Lanes,
     /// What guards on runs have measured of this text; theirs alone.
     pub(crate) meters: Vec<RunMeter>,
+    /// What the plain lane matched and other lanes may come upon.
+    taken: Taken,
+    /// The other lanes, once there was something for them.
+    others: Option<Box<Others>>,
+}
+
+/// The lanes that read what a text says when it is decoded.
+#[derive(Debug, Default)]
+struct Others {
+    escaped: Escaped,
+    queue: Queue,
 }
 
 // === impl Channel ===
@@ -54,8 +68,20 @@ impl Channel {
         let mut rest = delta;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES_MAX));
+            if Escaped::is_woken_by(piece) && self.awake().is_none() {
+                self.wake(plan);
+            }
             self.text.push_str(piece);
-            self.read(scanner, plan, key, false, on_match, out);
+            if let Some(others) = self.awake() {
+                others.escaped.feed(piece);
+            }
+            let asked = Asked {
+                scanner,
+                plan,
+                key,
+                on_match: &mut *on_match,
+            };
+            self.read(asked, false, out);
             rest = after;
         }
     }
@@ -70,12 +96,19 @@ impl Channel {
         on_match: &mut dyn FnMut(Match),
         out: &mut String,
     ) {
-        self.read(scanner, plan, key, true, on_match, out);
+        let asked = Asked {
+            scanner,
+            plan,
+            key,
+            on_match,
+        };
+        self.read(asked, true, out);
     }
 
     /// The bound on the time of holding is reached: what is held is masked, not released, under
     /// the first rule that could still match; and what follows is swallowed for as long as any
-    /// rule that was alive in it goes on. Does nothing when nothing is held.
+    /// rule that was alive in it goes on. The beginning of an escape alone is released. Does
+    /// nothing when nothing is held.
     pub fn expire(
         &mut self,
         scanner: &Scanner,
@@ -84,20 +117,40 @@ impl Channel {
         on_match: &mut dyn FnMut(Match),
         out: &mut String,
     ) {
-        let view = View::new(&self.text, self.base, false);
-        let sent = &mut self.sent;
-        let mut writer = Writer {
+        let mut asked = Asked {
             scanner,
             plan,
             key,
             on_match,
-            out,
-            sent,
         };
-        self.lanes
-            .cursor
-            .force(scanner, &plan.mask, &view, &mut writer);
-        self.sent = self.lanes.cursor.held_from().max(self.sent);
+        let view = View::new(&self.text, self.base, false);
+        let cursor = &mut self.lanes.cursor;
+        let mut others = self.others.as_deref_mut().filter(|o| o.escaped.is_awake());
+        let mut writer = Writer {
+            asked: asked.again(),
+            out,
+            sent: &mut self.sent,
+            replaced: &mut self.replaced,
+            taken: Some(&mut self.taken),
+            queue: others.as_mut().map(|others| &mut others.queue),
+        };
+        cursor.force(scanner, &plan.mask, &view, &mut writer);
+        let Some(others) = others else {
+            self.sent = cursor.held_from().max(self.sent);
+            self.trim(plan);
+            return;
+        };
+        let decided = decided(&self.lanes, plan, &view);
+        let Others { escaped, queue } = others;
+        escaped.read(decided, &self.taken, &mut asked, queue);
+        escaped.force(decided, &self.taken, &mut asked, queue);
+        let mut writing = Writing {
+            text: &self.text,
+            base: self.base,
+            out,
+            sent: &mut self.sent,
+        };
+        queue.write(view.end(), &mut writing);
         self.trim(plan);
     }
 
@@ -109,7 +162,11 @@ impl Channel {
     /// Bytes of text that came and are neither sent nor certain to be replaced: what waits for
     /// more.
     pub fn held_bytes(&self) -> usize {
-        self.received_bytes() - self.sent.max(self.lanes.cursor.needs_from())
+        let mut certain = self.lanes.cursor.needs_from();
+        if let Some(others) = self.others.as_ref().filter(|o| o.escaped.is_awake()) {
+            certain = certain.min(others.escaped.needs_from());
+        }
+        self.received_bytes() - self.sent.max(certain)
     }
 
     /// How many bytes of the text are done with: every byte below has been sent or replaced.
@@ -122,37 +179,78 @@ impl Channel {
         self.base + self.text.len()
     }
 
-    fn read(
-        &mut self,
-        scanner: &Scanner,
-        plan: &Plan,
-        key: &MaskKey,
-        last: bool,
-        on_match: &mut dyn FnMut(Match),
-        out: &mut String,
-    ) {
+    /// Was anything replaced?
+    pub(super) fn has_replaced(&self) -> bool {
+        let queued = |others: &Others| others.queue.is_used();
+        self.replaced || self.others.as_deref().is_some_and(queued)
+    }
+
+    fn awake(&mut self) -> Option<&mut Others> {
+        let others = self.others.as_deref_mut();
+        others.filter(|others| others.escaped.is_awake())
+    }
+
+    /// Wakes the other lanes, before the text that they were woken by is read.
+    fn wake(&mut self, plan: &Plan) {
+        let received = self.received_bytes();
+        let cursor = &self.lanes.cursor;
+        let others = self.others.get_or_insert_default();
+        let from = Decided {
+            mask: match plan.mask.is_empty() {
+                true => received,
+                false => cursor.needs_from(),
+            },
+            watch: match plan.watch.is_empty() {
+                true => received,
+                false => self.lanes.watcher.needs_from(),
+            },
+            last: false,
+        };
+        others.escaped.wake(&self.text, self.base, from);
+        if let Some(start) = self.taken.opened_at().filter(|_| cursor.is_replaced()) {
+            others.queue.resume(Lane::Plain, start);
+        }
+    }
+
+    fn read(&mut self, mut asked: Asked<'_>, last: bool, out: &mut String) {
+        let (scanner, plan) = (asked.scanner, asked.plan);
         let view = View::new(&self.text, self.base, last);
-        let sent = &mut self.sent;
+        let mut others = self.others.as_deref_mut().filter(|o| o.escaped.is_awake());
         let mut writer = Writer {
-            scanner,
-            plan,
-            key,
-            on_match,
+            asked: asked.again(),
             out: &mut *out,
-            sent: &mut *sent,
+            sent: &mut self.sent,
+            replaced: &mut self.replaced,
+            taken: Some(&mut self.taken),
+            queue: others.as_mut().map(|others| &mut others.queue),
         };
         self.lanes
             .advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
-        let cursor = &self.lanes.cursor;
-        let held_from = match plan.mask.is_empty() {
-            true => view.end(),
-            false => cursor.held_from(),
-        };
-        if *sent < held_from {
-            if !cursor.is_replaced() {
-                out.push_str(view.slice(*sent, held_from));
+        let decided = decided(&self.lanes, plan, &view);
+        if let Some(others) = others {
+            self.taken.reopen(self.lanes.watcher.certain());
+            let Others { escaped, queue } = others;
+            // What this lane spends is spent on the same text.
+            let work = &mut self.lanes.effort.work;
+            escaped.set_work(work.left());
+            escaped.read(decided, &self.taken, &mut asked, queue);
+            work.spend(escaped.spent());
+            let horizon = escaped.decided_to(plan, decided).min(decided.mask);
+            let mut writing = Writing {
+                text: &self.text,
+                base: self.base,
+                out,
+                sent: &mut self.sent,
+            };
+            queue.write(horizon, &mut writing);
+            if escaped.settle(plan, queue.is_settled()) {
+                queue.clear();
             }
-            *sent = held_from;
+        } else if self.sent < decided.mask {
+            if !self.lanes.cursor.is_replaced() {
+                out.push_str(view.slice(self.sent, decided.mask));
+            }
+            self.sent = decided.mask;
         }
         self.trim(plan);
     }
@@ -166,11 +264,32 @@ impl Channel {
         if !plan.watch.is_empty() {
             needed = needed.min(self.lanes.watcher.needs_from());
         }
+        if let Some(others) = self.others.as_ref().filter(|o| o.escaped.is_awake()) {
+            self.taken.forget(needed.min(others.escaped.looks_from()));
+            needed = needed.min(others.escaped.needs_from().max(self.sent));
+        } else {
+            self.taken.forget(needed);
+        }
         let removable = needed.saturating_sub(self.base + Scanner::RETAINED_BYTES);
         if removable >= TRIM_BYTES_MIN {
             let removable = self.text.floor_char_boundary(removable);
             self.text.drain(..removable);
             self.base += removable;
         }
+    }
+}
+
+/// How far the plain lane is, when it has read the view.
+fn decided(lanes: &Lanes, plan: &Plan, view: &View<'_>) -> Decided {
+    Decided {
+        mask: match plan.mask.is_empty() {
+            true => view.end(),
+            false => lanes.cursor.held_from(),
+        },
+        watch: match plan.watch.is_empty() {
+            true => view.end(),
+            false => lanes.watcher.needs_from(),
+        },
+        last: view.is_last(),
     }
 }

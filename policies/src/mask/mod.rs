@@ -2,7 +2,8 @@
 //!
 //! [`mask_text`] defines the masked text M(T) of a text T; [`Channel`] gives the same bytes when T
 //! comes in pieces, and at every moment what it has given is a prefix of M(T). What is found is
-//! defined in [`crate::scan`].
+//! defined in [`crate::scan`] for the text as it is written, and in [`crate::lane`] for what it says
+//! when it is decoded. Where matches of several lanes meet, all that any of them covers is replaced.
 
 mod channel;
 mod key;
@@ -14,11 +15,13 @@ pub use vault::Vault;
 
 pub(crate) use vault::Restoring;
 
+use crate::lane::escaped::{Asked, Escaped, Taken};
+use crate::lane::merge::Queue;
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::{Match, RuleIndex, RuleMask, Scanner};
+use crate::scan::{Lane, Match, RuleIndex, RuleMask, Scanner};
 
 /// Which rules replace and which only report.
 ///
@@ -55,68 +58,113 @@ pub(crate) fn mask_within(
     effort: &mut Effort,
     on_match: &mut dyn FnMut(Match),
 ) -> Option<String> {
-    let view = View::whole(text);
     let mut out = String::new();
-    let mut sent = 0;
+    if Escaped::is_woken_by(text) {
+        // Several lanes: the text is a stream of one piece.
+        let mut channel = Channel::new();
+        std::mem::swap(channel.effort(), effort);
+        channel.push(scanner, plan, key, text, on_match, &mut out);
+        channel.finish(scanner, plan, key, on_match, &mut out);
+        std::mem::swap(channel.effort(), effort);
+        return channel.has_replaced().then_some(out);
+    }
+    let view = View::whole(text);
+    let (mut sent, mut replaced) = (0, false);
     let mut writer = Writer {
-        scanner,
-        plan,
-        key,
-        on_match,
+        asked: Asked {
+            scanner,
+            plan,
+            key,
+            on_match,
+        },
         out: &mut out,
         sent: &mut sent,
+        replaced: &mut replaced,
+        taken: None,
+        queue: None,
     };
     let mut lanes = Lanes::default();
     std::mem::swap(&mut lanes.effort, effort);
     lanes.advance(scanner, &plan.mask, &plan.watch, &view, &mut writer);
     std::mem::swap(&mut lanes.effort, effort);
-    if sent == 0 {
+    if !replaced {
         return None;
     }
     out.push_str(&text[sent..]);
     Some(out)
 }
 
-/// Writes what the cursor decides: the text between matches, and their replacements.
+/// Takes what the plain lane decides: writes the text between matches, and their replacements; or
+/// puts them in the queue where those of other lanes are.
 pub(crate) struct Writer<'a> {
-    pub(crate) scanner: &'a Scanner,
-    pub(crate) plan: &'a Plan,
-    pub(crate) key: &'a MaskKey,
-    pub(crate) on_match: &'a mut dyn FnMut(Match),
+    pub(crate) asked: Asked<'a>,
     pub(crate) out: &'a mut String,
     /// Everything before this place of the text has been written or replaced.
     pub(crate) sent: &'a mut usize,
+    /// Something was replaced.
+    pub(crate) replaced: &'a mut bool,
+    /// Where other lanes are not to find anything; none when there can be no others.
+    pub(crate) taken: Option<&'a mut Taken>,
+    /// There while another lane is awake.
+    pub(crate) queue: Option<&'a mut Queue>,
 }
 
 // === impl Writer ===
 
+impl Writer<'_> {
+    fn render(&mut self, view: &View<'_>, rule: RuleIndex, start: usize, whole: Option<usize>) {
+        let rule = self.asked.scanner.rule(rule);
+        let mut queued = String::new();
+        let out = match self.queue {
+            Some(_) => &mut queued,
+            None => &mut *self.out,
+        };
+        match whole {
+            Some(end) => {
+                let value = view.slice(start, end);
+                rule.template.render(rule.id(), value, self.asked.key, out);
+            }
+            None => rule.template.render_unseen(rule.id(), out),
+        }
+        if let Some(queue) = &mut self.queue {
+            queue.push(Lane::Plain, start, whole, queued);
+        }
+    }
+}
+
 impl Sink for Writer<'_> {
     fn replace(&mut self, view: &View<'_>, rule: RuleIndex, start: usize, whole: Option<usize>) {
-        if *self.sent < start {
+        if self.queue.is_none() && *self.sent < start {
             self.out.push_str(view.slice(*self.sent, start));
             *self.sent = start;
         }
-        let rule = self.scanner.rule(rule);
-        match whole {
-            Some(end) => {
-                rule.template
-                    .render(rule.id(), view.slice(start, end), self.key, self.out);
-            }
-            None => rule.template.render_unseen(rule.id(), self.out),
+        if let Some(taken) = &mut self.taken {
+            taken.open(None, start);
         }
+        *self.replaced = true;
+        self.render(view, rule, start, whole);
     }
 
     fn complete(&mut self, found: Match) {
-        if !self.plan.watch.contains(found.rule) {
-            (self.on_match)(found);
+        if !self.asked.plan.watch.contains(found.rule) {
+            (self.asked.on_match)(found);
         }
     }
 
     fn resume_at(&mut self, end: usize) {
-        *self.sent = end;
+        if let Some(taken) = &mut self.taken {
+            taken.close(None, end);
+        }
+        match &mut self.queue {
+            Some(queue) => queue.close(Lane::Plain, end),
+            None => *self.sent = end,
+        }
     }
 
     fn watched(&mut self, found: Match) {
-        (self.on_match)(found);
+        if let Some(taken) = &mut self.taken {
+            taken.add(found.rule.0, found.start, found.end);
+        }
+        (self.asked.on_match)(found);
     }
 }

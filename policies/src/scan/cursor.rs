@@ -61,6 +61,15 @@ struct Best {
 // === impl Cursor ===
 
 impl Cursor {
+    /// A cursor that looks at nothing before `at`.
+    pub(crate) fn at(at: usize) -> Cursor {
+        Cursor {
+            at,
+            read: at,
+            ..Cursor::default()
+        }
+    }
+
     /// Goes on with the head, if there is one, over the view's new text.
     pub(super) fn resume(
         &mut self,
@@ -78,7 +87,7 @@ impl Cursor {
 
     /// Where to look for the next start; nowhere while a head is undecided.
     #[inline]
-    pub(super) fn from(&self) -> Option<usize> {
+    pub(crate) fn from(&self) -> Option<usize> {
         self.head.is_none().then_some(self.at)
     }
 

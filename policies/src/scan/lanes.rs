@@ -19,6 +19,17 @@ pub(crate) struct Lanes {
 // === impl Lanes ===
 
 impl Lanes {
+    /// Lanes that look at nothing before `at`.
+    pub(crate) fn at(at: usize) -> Lanes {
+        Lanes {
+            cursor: Cursor::at(at),
+            watcher: Watcher::at(at),
+            // The first walk looks back for leads from where it begins.
+            leads: Leads::default(),
+            effort: Effort::default(),
+        }
+    }
+
     /// Reads the view's new text, and decides all that can be decided. What is watched is told in
     /// order of start, then of rule, when the view is the whole text.
     pub(crate) fn advance(

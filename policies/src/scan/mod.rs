@@ -327,7 +327,10 @@ impl Scanner {
     ) -> Option<(Candidate, Outcome)> {
         let compiled = &self.compiled[usize::from(rule)];
         effort.read(1);
-        if effort.work.is_exhausted() || !self.starts.may_follow_byte(rule, view.byte_before(at)) {
+        if effort.work.is_exhausted()
+            || !self.starts.may_follow_byte(rule, view.byte_before(at))
+            || !view.may_start(rule, at)
+        {
             return None;
         }
         if compiled.after.is_some() {

@@ -1,5 +1,7 @@
 //! The part of a channel's text that is at hand.
 
+use std::fmt::Debug;
+
 /// A stretch of a text: all of it in a block, what is retained and what has just come in a stream.
 /// Offsets are those of the whole text everywhere; only this type knows where the stretch begins.
 #[derive(Clone, Copy, Debug)]
@@ -7,6 +9,13 @@ pub(crate) struct View<'t> {
     text: &'t str,
     base: usize,
     last: bool,
+    places: Option<&'t dyn Places>,
+}
+
+/// Where matches may start in a text that another text was decoded to.
+pub(crate) trait Places: Debug {
+    /// May this rule start at `at`?
+    fn may_start(&self, rule: u16, at: usize) -> bool;
 }
 
 // === impl View ===
@@ -14,7 +23,26 @@ pub(crate) struct View<'t> {
 impl<'t> View<'t> {
     /// `text` begins at `base` of the whole; when it is `last`, the whole ends with it.
     pub(crate) fn new(text: &'t str, base: usize, last: bool) -> View<'t> {
-        View { text, base, last }
+        View {
+            text,
+            base,
+            last,
+            places: None,
+        }
+    }
+
+    /// The same view, in which rules start only where these places let them.
+    pub(crate) fn among(self, places: &'t dyn Places) -> View<'t> {
+        View {
+            places: Some(places),
+            ..self
+        }
+    }
+
+    /// May this rule start at `at`? Anywhere, in a text as it came.
+    #[inline]
+    pub(crate) fn may_start(&self, rule: u16, at: usize) -> bool {
+        self.places.is_none_or(|places| places.may_start(rule, at))
     }
 
     pub(crate) fn whole(text: &'t str) -> View<'t> {

@@ -24,6 +24,25 @@ pub(crate) struct Watcher {
 // === impl Watcher ===
 
 impl Watcher {
+    /// A watcher that looks at nothing before `at`.
+    pub(crate) fn at(at: usize) -> Watcher {
+        Watcher {
+            read: at,
+            ..Watcher::default()
+        }
+    }
+
+    /// Has it read everything up to `end`, and is nothing undecided?
+    pub(crate) fn is_idle_at(&self, end: usize) -> bool {
+        self.read == end && self.live.is_empty()
+    }
+
+    /// Rules whose match is certain but goes on, and where it started.
+    pub(crate) fn certain(&self) -> impl Iterator<Item = (u16, usize)> + '_ {
+        let live = self.live.iter().filter(|c| !c.needs_text());
+        live.map(|candidate| (candidate.rule, candidate.start))
+    }
+
     /// Where to look for the first start.
     pub(super) fn from(&self) -> usize {
         self.read

@@ -72,17 +72,39 @@ impl Oracle {
 
     /// Leftmost, longest, rule order.
     pub(crate) fn find(&self, text: &str) -> Vec<Match> {
-        self.walk(text, &(0..self.rules.len()).collect::<Vec<_>>())
+        self.find_where(text, &|_| true)
+    }
+
+    /// The same, where starts are allowed.
+    pub(crate) fn find_where(&self, text: &str, may_start: &dyn Fn(usize) -> bool) -> Vec<Match> {
+        let all: Vec<usize> = (0..self.rules.len()).collect();
+        self.walk(text, &all, &|_, at| may_start(at))
     }
 
     /// Every rule on its own.
     pub(crate) fn find_each(&self, text: &str) -> Vec<Match> {
         (0..self.rules.len())
-            .flat_map(|index| self.walk(text, &[index]))
+            .flat_map(|index| self.walk(text, &[index], &|_, _| true))
             .collect()
     }
 
-    fn walk(&self, text: &str, rules: &[usize]) -> Vec<Match> {
+    /// Every rule on its own, where its starts are allowed.
+    pub(crate) fn find_each_where(
+        &self,
+        text: &str,
+        may_start: &dyn Fn(usize, usize) -> bool,
+    ) -> Vec<Match> {
+        (0..self.rules.len())
+            .flat_map(|index| self.walk(text, &[index], may_start))
+            .collect()
+    }
+
+    fn walk(
+        &self,
+        text: &str,
+        rules: &[usize],
+        may_start: &dyn Fn(usize, usize) -> bool,
+    ) -> Vec<Match> {
         let occurs = |index: &usize| self.rules[*index].occurs.iter().all(|r| r.is_match(text));
         let rules: Vec<usize> = rules.iter().copied().filter(occurs).collect();
         let mut caches: Vec<Cache> = rules
@@ -94,7 +116,8 @@ impl Oracle {
         while at < text.len() {
             let mut best: Option<Match> = None;
             for (index, cache) in rules.iter().zip(&mut caches) {
-                if let Some((end, confidence)) = self.rules[*index].match_at(cache, text, at)
+                if may_start(*index, at)
+                    && let Some((end, confidence)) = self.rules[*index].match_at(cache, text, at)
                     && confidence >= self.least
                     && best.is_none_or(|best| end > best.end)
                 {
