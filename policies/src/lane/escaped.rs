@@ -30,7 +30,7 @@
 //! known. So both lanes see the same whatever the pieces were, and so does who merges them.
 
 use super::decode::{Decoded, has_trigger};
-use super::merge::{Queue, moved};
+use super::merge::{ESCAPED, Queue, moved};
 use crate::mask::{MaskKey, Plan};
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Work;
@@ -364,7 +364,7 @@ impl Sink for Translator<'_> {
         }
         let end = whole.map(|end| self.decoded.raw_to(end));
         let start = self.decoded.raw_from(start);
-        self.queue.push(Lane::Escaped, start, end, text);
+        self.queue.push(ESCAPED, start, end, text);
     }
 
     fn complete(&mut self, found: Match) {
@@ -374,7 +374,7 @@ impl Sink for Translator<'_> {
     }
 
     fn resume_at(&mut self, end: usize) {
-        self.queue.close(Lane::Escaped, self.decoded.raw_to(end));
+        self.queue.close(ESCAPED, self.decoded.raw_to(end));
     }
 
     fn watched(&mut self, found: Match) {

@@ -11,6 +11,16 @@
 
 use crate::scan::{Lane, Match};
 
+/// Whose replacement it is: the lane, and how deep in the encoded it read. Of equal starts the
+/// first source's is written first.
+pub(crate) type Source = (Lane, u8);
+
+/// The plain lane.
+pub(crate) const PLAIN: Source = (Lane::Plain, 0);
+
+/// The lane that undoes escapes.
+pub(crate) const ESCAPED: Source = (Lane::Escaped, 0);
+
 /// Replacements that are not written out yet, or whose end is not known.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -23,7 +33,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug)]
 struct Item {
-    lane: Lane,
+    source: Source,
     start: usize,
     /// None while it goes on.
     end: Option<usize>,
@@ -45,9 +55,9 @@ pub(crate) struct Writing<'a> {
 
 impl Queue {
     /// A replacement whose text is out already and whose end is not known.
-    pub(crate) fn resume(&mut self, lane: Lane, start: usize) {
+    pub(crate) fn resume(&mut self, source: Source, start: usize) {
         debug_assert!(self.items.is_empty());
-        self.push(lane, start, None, String::new());
+        self.push(source, start, None, String::new());
         self.open = true;
     }
 
@@ -60,7 +70,7 @@ impl Queue {
     pub(crate) fn is_settled(&self) -> bool {
         match self.items.as_slice() {
             [] => true,
-            [item] => self.open && item.lane == Lane::Plain,
+            [item] => self.open && item.source == PLAIN,
             _ => false,
         }
     }
@@ -72,23 +82,23 @@ impl Queue {
     }
 
     /// A replacement from `start` on.
-    pub(crate) fn push(&mut self, lane: Lane, start: usize, end: Option<usize>, text: String) {
+    pub(crate) fn push(&mut self, source: Source, start: usize, end: Option<usize>, text: String) {
         self.used = true;
         let item = Item {
-            lane,
+            source,
             start,
             end,
             text,
         };
         let first = usize::from(self.open);
-        let place = self.items[first..].partition_point(|other| other.start <= start);
+        let place = self.items[first..].partition_point(|o| (o.start, o.source) <= (start, source));
         self.items.insert(first + place, item);
     }
 
     /// The lane's replacement that goes on ends here; nothing to do for one that has its end.
-    pub(crate) fn close(&mut self, lane: Lane, end: usize) {
+    pub(crate) fn close(&mut self, source: Source, end: usize) {
         let mut items = self.items.iter_mut();
-        if let Some(item) = items.find(|item| item.lane == lane && item.end.is_none()) {
+        if let Some(item) = items.find(|item| item.source == source && item.end.is_none()) {
             item.end = Some(end);
         }
     }
@@ -111,7 +121,8 @@ impl Queue {
                 return;
             };
             match item.end {
-                Some(end) if end <= *to.sent => {
+                // Nothing of it is left, or never was: encoded text may be sent before it is known.
+                Some(end) if end <= item.start.max(*to.sent) => {
                     self.items.remove(0);
                     continue;
                 }
@@ -151,9 +162,10 @@ pub(crate) fn moved(found: Match, lane: Lane, start: usize, end: usize) -> Match
 
 #[cfg(test)]
 mod tests {
-    use super::{Lane, Queue, Writing};
+    use super::{ESCAPED, PLAIN, Queue, Source, Writing};
+    use crate::scan::Lane;
 
-    fn write(items: &[(Lane, usize, usize)], horizons: &[usize]) -> String {
+    fn write(items: &[(Source, usize, usize)], horizons: &[usize]) -> String {
         let mut queue = Queue::default();
         for (lane, start, end) in items {
             queue.push(*lane, *start, Some(*end), format!("<{start}>"));
@@ -176,10 +188,10 @@ mod tests {
     #[test]
     fn covered_text_is_covered_once() {
         let items = [
-            (Lane::Plain, 4, 5),
-            (Lane::Escaped, 1, 6),
-            (Lane::Blob, 5, 8),
-            (Lane::Plain, 8, 9),
+            (PLAIN, 4, 5),
+            (ESCAPED, 1, 6),
+            ((Lane::Blob, 1), 5, 8),
+            (PLAIN, 8, 9),
         ];
         assert_eq!(write(&items, &[10]), "0<1><5><8>9");
         assert_eq!(write(&items, &[0, 1, 2, 3, 7, 8, 9, 10]), "0<1><5><8>9");

@@ -4,7 +4,7 @@
 //! nobody sees is as readable to its receiver as before. The lanes in this room read a text as its
 //! receiver would, find in it what the plain lane finds in a text that needs no undoing, and say
 //! where in the original that is. `escaped` has the definition, and why it costs nothing where
-//! nothing is to be undone; `merge` puts the lanes' replacements into one text.
+//! nothing is to be undone; `encoded` reads runs of base64 and hexadecimal digits; `merge` puts the lanes' replacements into one text.
 //!
 //! | undone | forms |
 //! | --- | --- |
@@ -18,6 +18,16 @@
 //! All of them character by character and mixed, two deep: `%2541`, `&amp;#65;`, `\\u0041`, a
 //! full-width backslash. What is written three deep stays unread.
 //!
+//! | read | forms |
+//! | --- | --- |
+//! | base64 | standard and URL-safe, padded or not, in any phase, broken by line ends, two deep |
+//! | hexadecimal | pairs of digits of either case without separators, two deep, also of base64 |
+//!
+//! Of a run, what stands before it is known to be text stays: at most eight characters of base64,
+//! twelve digits. So a value that is encoded alone and is no longer than six bytes is reported, but
+//! not masked. Runs are read in the text as it came: one that is broken by escapes, such as `\/`
+//! or `\n` within JSON, is read in its parts, and escapes within encoded text stay unread.
+//!
 //! What cannot be undone: whoever controls both ends can always agree on a code that no list has,
 //! such as a letter's neighbour in the alphabet, words for digits, another language. These lanes
 //! stop accidents and the codes that everybody's tools undo; a model that helps to smuggle is
@@ -28,7 +38,10 @@
 pub mod blob;
 
 mod decode;
+pub(crate) mod encoded;
 mod escape;
 pub(crate) mod escaped;
 mod fold;
+pub(crate) mod hot;
 pub(crate) mod merge;
+pub(crate) mod runs;

@@ -2,12 +2,15 @@
 
 use super::{MaskKey, Plan, Writer};
 use crate::lane::blob::RunMeter;
+use crate::lane::encoded::{Encoded, REACH_BYTES};
 use crate::lane::escaped::{Asked, Decided, Escaped, Taken};
-use crate::lane::merge::{Queue, Writing};
+use crate::lane::hot::{Outermost, Spending, Terms};
+use crate::lane::merge::{PLAIN, Queue, Writing};
+use crate::lane::runs::Runs;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::{Lane, Match, Scanner};
+use crate::scan::{Match, Scanner};
 
 /// A longer delta is read in pieces of this size, so that its length never sizes the buffer.
 const PIECE_BYTES_MAX: usize = 4096;
@@ -36,6 +39,8 @@ pub struct Channel {
     pub(crate) meters: Vec<RunMeter>,
     /// What the plain lane matched and other lanes may come upon.
     taken: Taken,
+    /// Whether a run begins that could hide text.
+    runs: Runs,
     /// The other lanes, once there was something for them.
     others: Option<Box<Others>>,
 }
@@ -44,7 +49,12 @@ pub struct Channel {
 #[derive(Debug, Default)]
 struct Others {
     escaped: Escaped,
+    encoded: Encoded,
     queue: Queue,
+    /// The lane of encoded runs was woken for the next piece.
+    fresh: bool,
+    /// Some lane is awake, or has replacements waiting: all is written by the queue.
+    merging: bool,
 }
 
 // === impl Channel ===
@@ -68,11 +78,12 @@ impl Channel {
         let mut rest = delta;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES_MAX));
-            if Escaped::is_woken_by(piece) && self.awake().is_none() {
-                self.wake(plan);
+            let (escapes, hides) = (Escaped::is_woken_by(piece), self.runs.may_hide(piece));
+            if escapes || hides {
+                self.wake(plan, escapes, hides);
             }
             self.text.push_str(piece);
-            if let Some(others) = self.awake() {
+            if let Some(others) = self.others.as_deref_mut().filter(|o| o.escaped.is_awake()) {
                 others.escaped.feed(piece);
             }
             let asked = Asked {
@@ -81,7 +92,7 @@ impl Channel {
                 key,
                 on_match: &mut *on_match,
             };
-            self.read(asked, false, out);
+            self.read(asked, piece.len(), false, out);
             rest = after;
         }
     }
@@ -102,7 +113,7 @@ impl Channel {
             key,
             on_match,
         };
-        self.read(asked, true, out);
+        self.read(asked, 0, true, out);
     }
 
     /// The bound on the time of holding is reached: what is held is masked, not released, under
@@ -125,7 +136,7 @@ impl Channel {
         };
         let view = View::new(&self.text, self.base, false);
         let cursor = &mut self.lanes.cursor;
-        let mut others = self.others.as_deref_mut().filter(|o| o.escaped.is_awake());
+        let mut others = self.others.as_deref_mut().filter(|others| others.merging);
         let mut writer = Writer {
             asked: asked.again(),
             out,
@@ -141,9 +152,28 @@ impl Channel {
             return;
         };
         let decided = decided(&self.lanes, plan, &view);
-        let Others { escaped, queue } = others;
-        escaped.read(decided, &self.taken, &mut asked, queue);
-        escaped.force(decided, &self.taken, &mut asked, queue);
+        let Others {
+            escaped,
+            encoded,
+            queue,
+            ..
+        } = others;
+        if escaped.is_awake() {
+            escaped.read(decided, &self.taken, &mut asked, queue);
+            escaped.force(decided, &self.taken, &mut asked, queue);
+        }
+        let effort = &Spending::of(&self.lanes.effort.work);
+        let terms = Terms {
+            scanner,
+            plan,
+            key,
+            effort,
+        };
+        let mut outermost = Outermost {
+            queue: &mut *queue,
+            on_match: &mut *asked.on_match,
+        };
+        encoded.force(terms, &mut outermost);
         let mut writing = Writing {
             text: &self.text,
             base: self.base,
@@ -163,8 +193,8 @@ impl Channel {
     /// more.
     pub fn held_bytes(&self) -> usize {
         let mut certain = self.lanes.cursor.needs_from();
-        if let Some(others) = self.others.as_ref().filter(|o| o.escaped.is_awake()) {
-            certain = certain.min(others.escaped.needs_from());
+        if let Some(others) = self.others.as_ref().filter(|others| others.merging) {
+            certain = certain.min(others.needs_from());
         }
         self.received_bytes() - self.sent.max(certain)
     }
@@ -185,13 +215,8 @@ impl Channel {
         self.replaced || self.others.as_deref().is_some_and(queued)
     }
 
-    fn awake(&mut self) -> Option<&mut Others> {
-        let others = self.others.as_deref_mut();
-        others.filter(|others| others.escaped.is_awake())
-    }
-
     /// Wakes the other lanes, before the text that they were woken by is read.
-    fn wake(&mut self, plan: &Plan) {
+    fn wake(&mut self, plan: &Plan, escapes: bool, hides: bool) {
         let received = self.received_bytes();
         let cursor = &self.lanes.cursor;
         let others = self.others.get_or_insert_default();
@@ -206,16 +231,28 @@ impl Channel {
             },
             last: false,
         };
-        others.escaped.wake(&self.text, self.base, from);
+        if escapes && !others.escaped.is_awake() {
+            others.escaped.wake(&self.text, self.base, from);
+        }
+        if hides && !others.encoded.is_awake() {
+            let kept = self.text.len().saturating_sub(REACH_BYTES);
+            others.encoded.wake(&self.text.as_bytes()[kept..], received);
+            others.fresh = true;
+        }
+        if others.merging {
+            return;
+        }
+        others.merging = true;
         if let Some(start) = self.taken.opened_at().filter(|_| cursor.is_replaced()) {
-            others.queue.resume(Lane::Plain, start);
+            others.queue.resume(PLAIN, start);
         }
     }
 
-    fn read(&mut self, mut asked: Asked<'_>, last: bool, out: &mut String) {
-        let (scanner, plan) = (asked.scanner, asked.plan);
+    /// Reads the last `new` bytes of the text.
+    fn read(&mut self, mut asked: Asked<'_>, new: usize, last: bool, out: &mut String) {
+        let (scanner, plan, key) = (asked.scanner, asked.plan, asked.key);
         let view = View::new(&self.text, self.base, last);
-        let mut others = self.others.as_deref_mut().filter(|o| o.escaped.is_awake());
+        let mut others = self.others.as_deref_mut().filter(|others| others.merging);
         let mut writer = Writer {
             asked: asked.again(),
             out: &mut *out,
@@ -229,13 +266,39 @@ impl Channel {
         let decided = decided(&self.lanes, plan, &view);
         if let Some(others) = others {
             self.taken.reopen(self.lanes.watcher.certain());
-            let Others { escaped, queue } = others;
-            // What this lane spends is spent on the same text.
-            let work = &mut self.lanes.effort.work;
-            escaped.set_work(work.left());
-            escaped.read(decided, &self.taken, &mut asked, queue);
-            work.spend(escaped.spent());
-            let horizon = escaped.decided_to(plan, decided).min(decided.mask);
+            let Others {
+                escaped,
+                encoded,
+                queue,
+                fresh,
+                merging,
+            } = others;
+            let mut horizon = decided.mask;
+            if escaped.is_awake() {
+                // What this lane spends is spent on the same text.
+                let work = &mut self.lanes.effort.work;
+                escaped.set_work(work.left());
+                escaped.read(decided, &self.taken, &mut asked, queue);
+                work.spend(escaped.spent());
+                horizon = horizon.min(escaped.decided_to(plan, decided));
+            }
+            if encoded.is_awake() || std::mem::take(fresh) {
+                let effort = &Spending::of(&self.lanes.effort.work);
+                let terms = Terms {
+                    scanner,
+                    plan,
+                    key,
+                    effort,
+                };
+                let text = view.slice(view.end() - new, view.end());
+                let mut out = Outermost {
+                    queue: &mut *queue,
+                    on_match: &mut *asked.on_match,
+                };
+                encoded.read(text, last, terms, &mut out);
+                self.lanes.effort.work.spend(effort.spent());
+                horizon = horizon.min(encoded.decided_to(!plan.mask.is_empty()));
+            }
             let mut writing = Writing {
                 text: &self.text,
                 base: self.base,
@@ -243,7 +306,11 @@ impl Channel {
                 sent: &mut self.sent,
             };
             queue.write(horizon, &mut writing);
-            if escaped.settle(plan, queue.is_settled()) {
+            if escaped.is_awake() {
+                escaped.settle(plan, queue.is_settled());
+            }
+            *merging = escaped.is_awake() || encoded.is_awake() || !queue.is_settled();
+            if !*merging {
                 queue.clear();
             }
         } else if self.sent < decided.mask {
@@ -264,11 +331,12 @@ impl Channel {
         if !plan.watch.is_empty() {
             needed = needed.min(self.lanes.watcher.needs_from());
         }
-        if let Some(others) = self.others.as_ref().filter(|o| o.escaped.is_awake()) {
-            self.taken.forget(needed.min(others.escaped.looks_from()));
-            needed = needed.min(others.escaped.needs_from().max(self.sent));
-        } else {
-            self.taken.forget(needed);
+        let others = self.others.as_ref().filter(|others| others.merging);
+        let awake = others.filter(|others| others.escaped.is_awake());
+        let looks_from = awake.map_or(usize::MAX, |others| others.escaped.looks_from());
+        self.taken.forget(needed.min(looks_from));
+        if let Some(others) = others {
+            needed = needed.min(others.needs_from().max(self.sent));
         }
         let removable = needed.saturating_sub(self.base + Scanner::RETAINED_BYTES);
         if removable >= TRIM_BYTES_MIN {
@@ -276,6 +344,24 @@ impl Channel {
             self.text.drain(..removable);
             self.base += removable;
         }
+    }
+}
+
+// === impl Others ===
+
+impl Others {
+    /// Before this place all is decided or certain to be replaced.
+    fn needs_from(&self) -> usize {
+        let escaped = self.escaped.is_awake().then(|| self.escaped.needs_from());
+        let encoded = self
+            .encoded
+            .is_awake()
+            .then(|| self.encoded.decided_to(true));
+        [escaped, encoded]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(usize::MAX)
     }
 }
 

@@ -16,12 +16,13 @@ pub use vault::Vault;
 pub(crate) use vault::Restoring;
 
 use crate::lane::escaped::{Asked, Escaped, Taken};
-use crate::lane::merge::Queue;
+use crate::lane::merge::{PLAIN, Queue};
+use crate::lane::runs::Runs;
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
-use crate::scan::{Lane, Match, RuleIndex, RuleMask, Scanner};
+use crate::scan::{Match, RuleIndex, RuleMask, Scanner};
 
 /// Which rules replace and which only report.
 ///
@@ -59,7 +60,7 @@ pub(crate) fn mask_within(
     on_match: &mut dyn FnMut(Match),
 ) -> Option<String> {
     let mut out = String::new();
-    if Escaped::is_woken_by(text) {
+    if Escaped::is_woken_by(text) || Runs::default().may_hide(text) {
         // Several lanes: the text is a stream of one piece.
         let mut channel = Channel::new();
         std::mem::swap(channel.effort(), effort);
@@ -127,7 +128,7 @@ impl Writer<'_> {
             None => rule.template.render_unseen(rule.id(), out),
         }
         if let Some(queue) = &mut self.queue {
-            queue.push(Lane::Plain, start, whole, queued);
+            queue.push(PLAIN, start, whole, queued);
         }
     }
 }
@@ -156,7 +157,7 @@ impl Sink for Writer<'_> {
             taken.close(None, end);
         }
         match &mut self.queue {
-            Some(queue) => queue.close(Lane::Plain, end),
+            Some(queue) => queue.close(PLAIN, end),
             None => *self.sent = end,
         }
     }

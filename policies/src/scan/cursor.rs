@@ -140,6 +140,12 @@ impl Cursor {
         self.head.is_some_and(|head| head.replaced.is_some())
     }
 
+    /// Where the match began whose replacement is out, and which goes on.
+    pub(crate) fn replaced_from(&self) -> Option<usize> {
+        let head = self.head.filter(|head| head.replaced.is_some());
+        head.map(|head| head.start)
+    }
+
     /// From where on the text must stay at hand.
     pub(crate) fn needs_from(&self) -> usize {
         match self.head {
