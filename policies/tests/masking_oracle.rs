@@ -142,7 +142,7 @@ impl Pair {
 /// Could it say more when it is decoded? `tests/lanes.rs` is about that; here such a text is
 /// compared with itself as a block.
 fn may_say_more(text: &str) -> bool {
-    text.contains(['\\', '%', '&'])
+    !text.is_ascii() || text.contains(['\\', '%', '&'])
 }
 
 fn chars(text: &str) -> Vec<&str> {

@@ -1,92 +1,126 @@
 //! Many windows in few buckets.
 //!
 //! A bucket is itself a window: at each place the union of its members' classes. So a bucket lets
-//! through what none of its members would, and which windows share one decides how much. Windows
-//! are sorted so that similar ones are neighbours, and then those two neighbours are merged, again
-//! and again, whose union adds the fewest places of ordinary text.
+//! through what none of its members would, and which windows share one decides how much. Each
+//! window joins the bucket whose share of ordinary text's places grows least by it, the commonest
+//! windows first; then, a few times over, every window is taken out and chooses again among what
+//! the buckets have become. (Merging sorted neighbours, tried before, named ten times as many
+//! places: what windows have in common is seldom what they begin with.)
 
-use super::Window;
-use super::bytes::{iter, union};
-use super::rarity::rate;
+use super::bytes::{beyond, union};
+use super::rarity::{rate, share};
+use super::{WINDOW_BYTES, Window};
 
-/// So many buckets are merged pair by pair; of more, many pairs at once.
-const ONE_BY_ONE_MAX: usize = 512;
+/// How often every window chooses again.
+const ROUNDS: usize = 3;
 
-/// A bucket with the share of ordinary text's places that it names.
-type Rated = (Window, f32);
+/// Windows so many choose once only: compiling thousands of rules must stay quick.
+const CHOOSE_AGAIN_MAX: usize = 4096;
 
-/// The windows sorted and rated, similar ones next to each other, each once.
-pub(super) fn sort(mut windows: Vec<Window>) -> Vec<Rated> {
-    windows.sort_by_cached_key(key);
+/// A bucket while it is being filled.
+struct Bucket {
+    members: Vec<usize>,
+    /// None while it is empty.
+    union: Option<Window>,
+    /// By place: how much of ordinary text the union lets through there.
+    shares: [f32; WINDOW_BYTES],
+    rate: f32,
+}
+
+/// Puts the windows into at most so many buckets, which is one at least.
+pub(super) fn group(mut windows: Vec<Window>, buckets_max: usize) -> Vec<Window> {
+    windows.sort_by_cached_key(|window| window.0);
     windows.dedup();
-    let mut buckets: Vec<Rated> = windows.into_iter().map(rated).collect();
-    while buckets.len() > ONE_BY_ONE_MAX {
-        buckets = halve(&buckets);
+    let mut rated: Vec<(Window, f32)> = windows
+        .into_iter()
+        .map(|window| {
+            let rate = rate(&window);
+            (window, rate)
+        })
+        .collect();
+    rated.sort_by(|left, right| right.1.total_cmp(&left.1));
+    let windows: Vec<Window> = rated.into_iter().map(|(window, _)| window).collect();
+    let mut buckets: Vec<Bucket> = (0..buckets_max.min(windows.len()))
+        .map(|_| Bucket::default())
+        .collect();
+    let mut home = Vec::with_capacity(windows.len());
+    for (index, window) in windows.iter().enumerate() {
+        let chosen = choose(&buckets, window);
+        buckets[chosen].add(index, window);
+        home.push(chosen);
+    }
+    let rounds = if windows.len() > CHOOSE_AGAIN_MAX {
+        0
+    } else {
+        ROUNDS
+    };
+    for _ in 0..rounds {
+        for (index, window) in windows.iter().enumerate() {
+            buckets[home[index]].remove(index, &windows);
+            home[index] = choose(&buckets, window);
+            buckets[home[index]].add(index, window);
+        }
     }
     buckets
+        .into_iter()
+        .filter_map(|bucket| bucket.union)
+        .collect()
 }
 
-/// Merges until there are at most `buckets_max`, which is one at least.
-pub(super) fn merge_to(buckets: &mut Vec<Rated>, buckets_max: usize) {
-    // What merging a bucket with the next one adds.
-    let mut added: Vec<f32> = buckets
-        .windows(2)
-        .map(|two| cost(&two[0], &two[1]))
-        .collect();
-    while buckets.len() > buckets_max {
-        let cheapest = added.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
-        let Some((left, _)) = cheapest else { break };
-        let right = buckets.remove(left + 1).0;
-        buckets[left] = rated(merge(&buckets[left].0, &right));
-        added.remove(left);
-        if left > 0 {
-            added[left - 1] = cost(&buckets[left - 1], &buckets[left]);
+/// The bucket that grows least by the window.
+fn choose(buckets: &[Bucket], window: &Window) -> usize {
+    let growth = |bucket: &Bucket| match &bucket.union {
+        None => rate(window),
+        Some(union) => {
+            let with = window.0.iter().zip(&union.0).zip(&bucket.shares);
+            let with = with.map(|((class, union), had)| had + share(&beyond(class, union)));
+            with.product::<f32>() - bucket.rate
         }
-        if let Some(next) = buckets.get(left + 1) {
-            added[left] = cost(&buckets[left], next);
-        }
-    }
-}
-
-/// Merges the cheaper half of the neighbours two by two.
-fn halve(buckets: &[Rated]) -> Vec<Rated> {
-    let pairs: Vec<Rated> = buckets
-        .windows(2)
-        .map(|two| rated(merge(&two[0].0, &two[1].0)))
-        .collect();
-    let added = |at: usize| pairs[at].1 - buckets[at].1 - buckets[at + 1].1;
-    let mut sorted: Vec<f32> = (0..pairs.len()).map(added).collect();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let cheap = sorted[sorted.len() / 2];
-    let mut merged = Vec::with_capacity(buckets.len());
-    let mut at = 0;
-    while at < buckets.len() {
-        let pair = at < pairs.len() && added(at) <= cheap;
-        merged.push(if pair { &pairs[at] } else { &buckets[at] }.clone());
-        at += 1 + usize::from(pair);
-    }
-    merged
-}
-
-/// Windows are alike that begin alike; the greatest byte of a class is its lower-case letter.
-fn key(window: &Window) -> Vec<(u8, u32)> {
-    let alike = |class| {
-        let count = iter(class).count() as u32;
-        (iter(class).last().unwrap_or(0), count)
     };
-    let mut key: Vec<_> = window.0.iter().map(alike).collect();
-    // What stands first is mostly "no part of a word" or anything: two kinds of windows.
-    key[0].0 = 0;
-    key
+    let grown = buckets.iter().map(growth).enumerate();
+    let least = grown.min_by(|left, right| left.1.total_cmp(&right.1));
+    least.map_or(0, |(index, _)| index)
 }
 
-fn rated(window: Window) -> Rated {
-    let rate = rate(&window);
-    (window, rate)
+// === impl Bucket ===
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Bucket {
+            members: Vec::new(),
+            union: None,
+            shares: [0.0; WINDOW_BYTES],
+            rate: 0.0,
+        }
+    }
 }
 
-fn cost(left: &Rated, right: &Rated) -> f32 {
-    rate(&merge(&left.0, &right.0)) - left.1 - right.1
+impl Bucket {
+    fn add(&mut self, index: usize, window: &Window) {
+        self.members.push(index);
+        let union = match &self.union {
+            None => window.clone(),
+            Some(union) => merge(union, window),
+        };
+        self.union = Some(union);
+        self.rate_anew();
+    }
+
+    fn remove(&mut self, index: usize, windows: &[Window]) {
+        self.members.retain(|member| *member != index);
+        let mut left = self.members.iter().map(|member| &windows[*member]);
+        let first = left.next().cloned();
+        self.union = first.map(|first| left.fold(first, |all, window| merge(&all, window)));
+        self.rate_anew();
+    }
+
+    fn rate_anew(&mut self) {
+        let union = self.union.as_ref();
+        self.shares = union.map_or([0.0; WINDOW_BYTES], |union| {
+            std::array::from_fn(|place| share(&union.0[place]))
+        });
+        self.rate = self.shares.iter().product();
+    }
 }
 
 fn merge(left: &Window, right: &Window) -> Window {

@@ -24,6 +24,11 @@ pub(super) fn union(set: &mut ByteSet, other: &ByteSet) {
     }
 }
 
+/// What is in the one and not in the other.
+pub(super) fn beyond(set: &ByteSet, other: &ByteSet) -> ByteSet {
+    std::array::from_fn(|word| set[word] & !other[word])
+}
+
 /// The bytes of a set, in order.
 pub(crate) fn iter(set: &ByteSet) -> impl Iterator<Item = u8> + '_ {
     (0..4_u8).flat_map(move |word| {

@@ -1,6 +1,7 @@
 //! The tables of all kernels, and the kernel that needs no special instructions.
 
 use super::bytes::{contains, iter};
+use super::rarity::rate;
 use super::{BLOCK, WINDOW_BYTES, Window, bucket};
 
 /// The bytes that decide a block: its places and their neighbours.
@@ -9,11 +10,11 @@ pub(super) const SPAN: usize = BLOCK + WINDOW_BYTES - 1;
 /// Buckets of a set: the bits of a byte.
 const SET_BUCKETS: usize = 8;
 
-/// More sets would cost more than they keep out.
-const SETS_MAX: usize = 4;
+/// Up to two to this many sets: more would cost more than they keep out.
+const SETS_MAX: u32 = 3;
 
 /// What looking a block up in a set costs, in places that are looked at in vain.
-const SET_COST: f32 = 0.5;
+const SET_COST: f32 = 0.25;
 
 /// Bytes that have entries of their own.
 const EXACT: usize = 128;
@@ -43,19 +44,17 @@ pub(super) struct Set {
 impl Tables {
     /// As few sets as do: one more must keep out hits that cost more than it does.
     pub(super) fn new(windows: Vec<Window>) -> Tables {
-        let mut buckets = bucket::sort(windows);
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
-        for sets in (1..=SETS_MAX).rev() {
-            bucket::merge_to(&mut buckets, sets * SET_BUCKETS);
-            let rate: f32 = buckets.iter().map(|(_, rate)| rate).sum();
+        for sets in (0..=SETS_MAX).map(|doubled| 1_usize << doubled) {
+            let buckets = bucket::group(windows.clone(), sets * SET_BUCKETS);
+            let rate: f32 = buckets.iter().map(rate).sum();
             let used = buckets.len().div_ceil(SET_BUCKETS);
             let cost = used as f32 * SET_COST + rate * BLOCK as f32;
             if cost < best_cost {
-                (best, best_cost) = (buckets.clone(), cost);
+                (best, best_cost) = (buckets, cost);
             }
         }
-        let best: Vec<Window> = best.into_iter().map(|(window, _)| window).collect();
         Tables {
             sets: best.chunks(SET_BUCKETS).map(Set::new).collect(),
         }
