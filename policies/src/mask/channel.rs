@@ -13,7 +13,7 @@ use crate::scan::view::View;
 use crate::scan::{Match, Scanner};
 
 /// A longer delta is read in pieces of this size, so that its length never sizes the buffer.
-const PIECE_BYTES_MAX: usize = 4096;
+const PIECE_BYTES_MAX: usize = 512;
 
 /// How much text that is not needed any more gathers before it is moved out: moving at every
 /// event would cost more than the event.
