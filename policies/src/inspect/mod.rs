@@ -1,10 +1,10 @@
 //! The verdict on a request body: read whole, before one byte of it goes to the model.
 //!
 //! Every string, every key and every number of eight digits or more is a text of its own,
-//! duplicates included. What this does not see: a value cut in two over two strings, a number that
-//! has fewer digits than that before its point or exponent, and what is inside an encoding: base64,
-//! such as an image's `data:` URL, is scanned as the base64 that it is. Token ids are an encoding
-//! of the prompt itself, so they are refused where a guard looks; see `prompt`.
+//! duplicates included, and is also read decoded ([`crate::lane`]). What this does not see: a value
+//! cut in two over two strings, and a number that has fewer digits than that before its point or
+//! exponent. Token ids are an encoding of the prompt itself, so they are refused where a guard
+//! looks, see `prompt`; pictures and sound pass only where a grant names them, see `media`.
 
 mod decode;
 mod error;
