@@ -8,7 +8,7 @@
 
 use memchr::memchr3;
 
-use super::escape::{ESCAPE_LEN_MAX, Escape, MARKS, may_go_on, read};
+use super::escape::{ESCAPE_LEN_MAX, Escape, MARKS, read};
 use super::fold::{Fold, fold};
 
 /// Characters that an undecided escape may have around and between its own: invisible ones count.
@@ -64,25 +64,6 @@ struct Pass {
     pending: Vec<Item>,
     /// The visible characters of `pending`, with 0 for what is not ASCII.
     bytes: Vec<u8>,
-}
-
-/// Does the text have anything to undo, or what could be the beginning of it at its end?
-#[inline]
-pub(super) fn has_trigger(text: &str) -> bool {
-    if !text.is_ascii() && text.chars().any(|c| fold(c) != Fold::Same) {
-        return true;
-    }
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    while let Some(found) = memchr3(MARKS[0], MARKS[1], MARKS[2], &bytes[from..]) {
-        let at = from + found;
-        // An invisible character may stand between, which is found above.
-        match bytes.get(at + 1) {
-            Some(next) if !may_go_on(bytes[at], *next) => from = at + 1,
-            _ => return true,
-        }
-    }
-    false
 }
 
 // === impl Decoded ===
@@ -343,7 +324,17 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decoded, has_trigger};
+    use super::Decoded;
+    use crate::lane::look::{Look, Wanted};
+    use crate::prefilter::Level;
+
+    fn has_trigger(text: &str) -> bool {
+        let wanted = Wanted {
+            escapes: true,
+            runs: false,
+        };
+        Look::default().read(Level::best(), text, wanted).is_some()
+    }
 
     fn decode(text: &str, cut: usize) -> Decoded {
         let mut decoded = Decoded::default();

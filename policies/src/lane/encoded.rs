@@ -21,13 +21,13 @@
 //!
 //! # Why it may sleep
 //!
-//! Hot or not, and since where, depends on the last twelve characters alone. [`super::runs`] sees
+//! Hot or not, and since where, depends on the last twelve characters alone. [`super::look`] sees
 //! whether they could do it; this lane is awake only while a run is hot.
 
 use std::collections::VecDeque;
 
 use super::hot::{Hot, Out, Terms};
-use super::runs::{base64_value, hex_value};
+use super::look::{base64_value, hex_value};
 
 /// How deep encodings in encodings are read.
 const DEPTH_MAX: u8 = 2;

@@ -95,19 +95,31 @@ pub(super) fn read(bytes: &[u8], last: bool) -> Escape {
     }
 }
 
-/// May the byte behind a mark go on with an escape? For a quick look, which errs on this side.
-#[inline]
-pub(super) fn may_go_on(mark: u8, next: u8) -> bool {
-    match mark {
-        b'%' => next.is_ascii_hexdigit() || next == b'u',
-        b'&' => next.is_ascii_alphabetic() || next == b'#',
-        _ => {
-            matches!(
-                next,
-                b'u' | b'U' | b'x' | b'n' | b't' | b'r' | b'b' | b'f' | b'e' | b'/' | b'0'..=b'3'
-            ) || matches!(next, b'"' | b'\'' | b'\\')
+/// So many marks in a row are followed to tell whether an escape begins with the first.
+const MARKS_FOLLOWED: usize = 8;
+
+/// May an escape begin with the mark that these bytes begin with, or may what is undone behind it
+/// make it one? Says so too where more text decides.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    for _ in 0..MARKS_FOLLOWED {
+        let whole = &rest[..rest.len().min(ESCAPE_LEN_MAX + 1)];
+        // What stands for nothing may stand anywhere in it.
+        let ascii = whole.iter().take_while(|byte| byte.is_ascii()).count();
+        if read(&whole[..ascii], false) != Escape::No {
+            return true;
         }
+        let is_mark = |byte: &u8| MARKS.contains(byte);
+        let Some(next) = whole[1..ascii].iter().position(is_mark) else {
+            return false;
+        };
+        // Once the next mark has become something else, this one may go on.
+        if read(&whole[..=next], false) != Escape::Partial {
+            return false;
+        }
+        rest = &rest[1 + next..];
     }
+    true
 }
 
 /// The number that hexadecimal digits write; none if there are others among them.
@@ -312,7 +324,7 @@ fn name(rest: &[u8]) -> Escape {
 
 #[cfg(test)]
 mod tests {
-    use super::{ESCAPE_LEN_MAX, Escape, MARKS, may_go_on, read};
+    use super::{ESCAPE_LEN_MAX, Escape, MARKS, may_begin, read};
 
     const WHOLE: [(&str, char); 40] = [
         (r"\n", '\n'),
@@ -362,7 +374,7 @@ mod tests {
         for (text, c) in WHOLE {
             let bytes = text.as_bytes();
             assert!(bytes.len() <= ESCAPE_LEN_MAX, "{text}");
-            assert!(may_go_on(bytes[0], bytes[1]), "{text}");
+            assert!(may_begin(bytes), "{text}");
             let whole = Escape::Whole { c, len: text.len() };
             for last in [true, false] {
                 assert_eq!(read(bytes, last), whole, "{text}");

@@ -29,7 +29,7 @@
 //! The lane reads D as far as the plain lane has decided T, because only then are the exceptions
 //! known. So both lanes see the same whatever the pieces were, and so does who merges them.
 
-use super::decode::{Decoded, has_trigger};
+use super::decode::Decoded;
 use super::merge::{ESCAPED, Queue, moved};
 use crate::mask::{MaskKey, Plan};
 use crate::scan::cursor::Sink;
@@ -167,12 +167,6 @@ impl Places for TakenIn<'_> {
 // === impl Escaped ===
 
 impl Escaped {
-    /// Must the lane be awake for this text?
-    #[inline]
-    pub(crate) fn is_woken_by(text: &str) -> bool {
-        has_trigger(text)
-    }
-
     /// Is the lane to be asked at all?
     pub(crate) fn is_awake(&self) -> bool {
         self.awake

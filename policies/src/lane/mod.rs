@@ -43,5 +43,5 @@ mod escape;
 pub(crate) mod escaped;
 mod fold;
 pub(crate) mod hot;
+pub(crate) mod look;
 pub(crate) mod merge;
-pub(crate) mod runs;

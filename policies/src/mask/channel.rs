@@ -5,15 +5,18 @@ use crate::lane::blob::RunMeter;
 use crate::lane::encoded::{Encoded, REACH_BYTES};
 use crate::lane::escaped::{Asked, Decided, Escaped, Taken};
 use crate::lane::hot::{Outermost, Spending, Terms};
+use crate::lane::look::{self, Look, Wanted};
 use crate::lane::merge::{PLAIN, Queue, Writing};
-use crate::lane::runs::Runs;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
 use crate::scan::{Match, Scanner};
 
 /// A longer delta is read in pieces of this size, so that its length never sizes the buffer.
-const PIECE_BYTES_MAX: usize = 512;
+const PIECE_BYTES_MAX: usize = 2048;
+
+/// So much behind what is undone the lane of escapes must be awake at least.
+const QUIET_BYTES: usize = Scanner::RETAINED_BYTES + 16;
 
 /// How much text that is not needed any more gathers before it is moved out: moving at every
 /// event would cost more than the event.
@@ -39,8 +42,8 @@ pub struct Channel {
     pub(crate) meters: Vec<RunMeter>,
     /// What the plain lane matched and other lanes may come upon.
     taken: Taken,
-    /// Whether a run begins that could hide text.
-    runs: Runs,
+    /// Where other lanes are called.
+    look: Look,
     /// The other lanes, once there was something for them.
     others: Option<Box<Others>>,
 }
@@ -77,11 +80,7 @@ impl Channel {
     ) {
         let mut rest = delta;
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES_MAX));
-            let (escapes, hides) = (Escaped::is_woken_by(piece), self.runs.may_hide(piece));
-            if escapes || hides {
-                self.wake(plan, escapes, hides);
-            }
+            let (piece, after) = rest.split_at(self.next_piece(scanner, plan, rest));
             self.text.push_str(piece);
             if let Some(others) = self.others.as_deref_mut().filter(|o| o.escaped.is_awake()) {
                 others.escaped.feed(piece);
@@ -213,6 +212,31 @@ impl Channel {
     pub(super) fn has_replaced(&self) -> bool {
         let queued = |others: &Others| others.queue.is_used();
         self.replaced || self.others.as_deref().is_some_and(queued)
+    }
+
+    /// How much of the text that has come is read next: up to where another lane must wake, or
+    /// for as long as those that are awake have to be. Wakes them.
+    fn next_piece(&mut self, scanner: &Scanner, plan: &Plan, rest: &str) -> usize {
+        let level = scanner.prefilter().level();
+        loop {
+            let others = self.others.as_deref();
+            let escapes = others.is_some_and(|others| others.escaped.is_awake());
+            let runs = others.is_some_and(|others| others.encoded.is_awake() || others.fresh);
+            let piece = match (escapes, runs) {
+                (true, _) => look::undone_within(level, rest, QUIET_BYTES, PIECE_BYTES_MAX),
+                (_, true) => look::run_within(rest, PIECE_BYTES_MAX),
+                _ => rest.floor_char_boundary(PIECE_BYTES_MAX),
+            };
+            let wanted = Wanted {
+                escapes: !escapes,
+                runs: !runs,
+            };
+            match self.look.read(level, &rest[..piece], wanted) {
+                None => return piece,
+                Some(call) if call.at > 0 => return call.at,
+                Some(call) => self.wake(plan, call.escapes, call.runs),
+            }
+        }
     }
 
     /// Wakes the other lanes, before the text that they were woken by is read.

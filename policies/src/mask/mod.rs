@@ -15,9 +15,9 @@ pub use vault::Vault;
 
 pub(crate) use vault::Restoring;
 
-use crate::lane::escaped::{Asked, Escaped, Taken};
+use crate::lane::escaped::{Asked, Taken};
+use crate::lane::look::{Look, Wanted};
 use crate::lane::merge::{PLAIN, Queue};
-use crate::lane::runs::Runs;
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
@@ -60,7 +60,8 @@ pub(crate) fn mask_within(
     on_match: &mut dyn FnMut(Match),
 ) -> Option<String> {
     let mut out = String::new();
-    if Escaped::is_woken_by(text) || Runs::default().may_hide(text) {
+    let level = scanner.prefilter().level();
+    if Look::default().read(level, text, Wanted::BOTH).is_some() {
         // Several lanes: the text is a stream of one piece.
         let mut channel = Channel::new();
         std::mem::swap(channel.effort(), effort);

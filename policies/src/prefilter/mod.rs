@@ -25,6 +25,7 @@
 pub(crate) mod bytes;
 
 mod bucket;
+pub(crate) mod flags;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod rarity;

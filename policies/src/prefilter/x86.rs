@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::flags::FLAGS;
 use super::tables::{SPAN, Tables};
 use super::{BLOCK, Level, WINDOW_BYTES, first};
 
@@ -83,6 +84,32 @@ fn vbmi_block(
         any = _mm512_or_si512(any, buckets);
     }
     _mm512_test_epi8_mask(any, any)
+}
+
+/// By flag of the table, the bytes that have it; there are no more than a block.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn flags(table: &[u8; 256], bytes: &[u8]) -> [u64; FLAGS] {
+    let present = first(bytes.len());
+    // SAFETY: what `present` leaves out, and that is all behind `bytes`, is not read.
+    let read = unsafe { _mm512_maskz_loadu_epi8(present, bytes.as_ptr().cast()) };
+    let quarter = |at: usize| {
+        // SAFETY: the table has four quarters of 64 entries.
+        unsafe { _mm512_loadu_epi8(table.as_ptr().add(at * BLOCK).cast()) }
+    };
+    let below = _mm512_permutex2var_epi8(quarter(0), read, quarter(1));
+    let beyond = _mm512_movepi8_mask(read);
+    let looked = match beyond {
+        0 => below,
+        _ => {
+            let above = _mm512_permutex2var_epi8(quarter(2), read, quarter(3));
+            _mm512_mask_blend_epi8(beyond, below, above)
+        }
+    };
+    let mut masks = [0; FLAGS];
+    for (flag, mask) in masks.iter_mut().enumerate() {
+        *mask = _mm512_mask_test_epi8_mask(present, looked, _mm512_set1_epi8(1 << flag));
+    }
+    masks
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
