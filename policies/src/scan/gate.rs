@@ -71,8 +71,10 @@ const fn classes() -> [u8; 256] {
             b'/' => 58,
             b'"' | b'\'' | b'\\' | b'`' => 59,
             b':' | b'=' => 60,
-            b',' | b';' | b'?' | b'@' | 0x80.. => 61,
-            b'<' | b'>' | b'|' | b'(' | b')' | b'[' | b']' | b'{' | b'}' => 62,
+            b',' | b';' | b'?' | b'@' | 0x80..0xC0 | 0xE0.. => 61,
+            // What begins a character of two bytes, so that a rule that may begin with an accented
+            // letter is not named at every character of a text in Chinese.
+            b'<' | b'>' | b'|' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | 0xC0..0xE0 => 62,
             _ => 63,
         };
         byte += 1;
