@@ -9,7 +9,7 @@ use super::candidate::{Candidate, Outcome};
 use super::effort::Effort;
 use super::leads::Leads;
 use super::view::View;
-use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
+use super::{CROWD_RULES, Lane, Match, RuleIndex, RuleMask, Scanner};
 use crate::rule::Confidence;
 
 /// How many candidates a forced head takes over from the starts behind it; see [`Cursor::force`].
@@ -228,8 +228,11 @@ impl Cursor {
         view: &View<'_>,
         effort: &mut Effort,
     ) {
+        let many = rules.len() >= CROWD_RULES;
         for rule in rules {
-            if !mask.contains(RuleIndex(*rule)) {
+            if !mask.contains(RuleIndex(*rule))
+                || (many && !scanner.may_hear(*rule, view, head.start, effort))
+            {
                 continue;
             }
             match scanner.begin(mask, *rule, view, head.start, effort) {

@@ -11,6 +11,9 @@
 //! the same way from there. Every [`MARK_BYTES`] bytes a long run leaves a mark; a run that comes
 //! upon the mark of an earlier one that was read to its end takes over the end and reads no more.
 
+use super::view::View;
+use super::vocabulary::{Heard, Vocabulary, Wanted};
+
 /// The distance of marks, in bytes of the text.
 const MARK_BYTES: usize = 64;
 
@@ -27,13 +30,14 @@ pub(crate) struct Work {
     allowed: u64,
 }
 
-/// The work of one text, and the runs that are remembered of it.
+/// The work of one text, and what is remembered of it: runs, and words.
 #[derive(Debug, Default)]
 pub(crate) struct Effort {
     pub(crate) work: Work,
     runs: Vec<Run>,
     /// The marks of the run that is being read.
     marks: Vec<Mark>,
+    heard: Heard,
 }
 
 /// A run of a rule's automaton that was read to its end.
@@ -116,6 +120,20 @@ impl Effort {
     #[inline]
     pub(super) fn read(&mut self, bytes: usize) {
         self.work.spend(bytes as u64);
+    }
+
+    /// May what is wanted stand before `at`?
+    #[inline]
+    pub(super) fn hears(
+        &mut self,
+        vocabulary: &Vocabulary,
+        wanted: Wanted,
+        view: &View<'_>,
+        at: usize,
+    ) -> bool {
+        let read = self.heard.listen(vocabulary, view, at);
+        self.read(1 + read);
+        self.heard.has(wanted, at)
     }
 
     /// A run begins, or goes on.

@@ -32,7 +32,9 @@
 //! change the result because nothing in the engine knows where a piece began.
 //!
 //! Starting every rule at every byte would be slow; [`mod@starts`] says where some rule may start
-//! and which, from the bytes ahead, those behind, and a byte that a rule cannot do without.
+//! and which, from the bytes ahead, those behind, and a byte that a rule cannot do without. Where
+//! that leaves many, as at every number, [`mod@vocabulary`] leaves out those that want words before
+//! them which do not stand there.
 //! [`mod@cursor`] decides for masking and [`mod@watch`] for reporting, both in one pass
 //! ([`mod@lanes`]).
 //!
@@ -57,6 +59,7 @@ mod shelf;
 pub(crate) mod starts;
 mod trie;
 pub(crate) mod view;
+mod vocabulary;
 mod walk;
 pub(crate) mod watch;
 mod wide;
@@ -77,6 +80,7 @@ pub use set::RuleMask;
 use shelf::Shelf;
 use starts::Starts;
 use view::View;
+use vocabulary::Vocabulary;
 use walk::Walk;
 
 /// The most rules that one scanner takes.
@@ -87,6 +91,9 @@ const SLOW_PERCENT: f32 = 8.0;
 
 /// A rule whose automata take more memory is named as heavy.
 const HEAVY_KIB: usize = 256;
+
+/// Where so many rules are tried, what stands before is listened to once for all of them.
+pub(crate) const CROWD_RULES: usize = 8;
 
 /// What it counts for to look whether an `after` stands before a place.
 const AFTER_STEPS: usize = 16;
@@ -128,6 +135,7 @@ pub struct Scanner {
     rules: Vec<Rule>,
     pub(crate) compiled: Vec<Compiled>,
     pub(crate) starts: Starts,
+    vocabulary: Vocabulary,
 }
 
 /// Drops what is found.
@@ -178,10 +186,12 @@ impl Scanner {
             return Err(errors);
         }
         let starts = Starts::new(&compiled);
+        let vocabulary = Vocabulary::new(&rules);
         Ok(Scanner {
             rules,
             compiled,
             starts,
+            vocabulary,
         })
     }
 
@@ -260,7 +270,7 @@ impl Scanner {
     /// What all its tables weigh, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let rules = self.compiled.iter().map(Compiled::table_bytes);
-        rules.sum::<usize>() + self.starts.table_bytes()
+        rules.sum::<usize>() + self.starts.table_bytes() + self.vocabulary.table_bytes()
     }
 
     /// Reports every match of every rule of `mask` on its own, in order of start, then of rule.
@@ -313,6 +323,18 @@ impl Scanner {
         leads: &'l mut Leads,
     ) -> Walk<'s, 't, 'l> {
         Walk::new(self, view, from, leads)
+    }
+
+    /// May this rule of many that are tried at a place match there, by the words before it?
+    pub(crate) fn may_hear(
+        &self,
+        rule: u16,
+        view: &View<'_>,
+        at: usize,
+        effort: &mut Effort,
+    ) -> bool {
+        let wanted = self.vocabulary.wanted(rule);
+        wanted.is_none_or(|wanted| effort.hears(&self.vocabulary, wanted, view, at))
     }
 
     /// Starts a rule of `set` at a place, if what stands before allows it.
