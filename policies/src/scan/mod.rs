@@ -348,9 +348,11 @@ impl Scanner {
         effort: &mut Effort,
     ) -> Option<(Candidate, Outcome)> {
         let compiled = &self.compiled[usize::from(rule)];
+        let first = view.from(at).first();
         effort.read(1);
         if effort.work.is_exhausted()
             || !self.starts.may_follow_byte(rule, view.byte_before(at))
+            || !first.is_some_and(|byte| self.starts.may_begin_with(rule, *byte))
             || !view.may_start(rule, at)
         {
             return None;
