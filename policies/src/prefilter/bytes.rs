@@ -18,7 +18,7 @@ pub(crate) fn insert(set: &mut ByteSet, byte: u8) {
 }
 
 /// Puts every byte of another set in this one.
-pub(super) fn union(set: &mut ByteSet, other: &ByteSet) {
+pub(crate) fn union(set: &mut ByteSet, other: &ByteSet) {
     for (word, bits) in set.iter_mut().zip(other) {
         *word |= bits;
     }

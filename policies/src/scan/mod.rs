@@ -54,6 +54,7 @@ pub(crate) mod effort;
 mod gate;
 pub(crate) mod lanes;
 pub(crate) mod leads;
+mod need;
 mod set;
 mod shelf;
 pub(crate) mod starts;

@@ -20,8 +20,9 @@ use super::automaton::{Automaton, Before, DEAD};
 use super::candidate::Compiled;
 use super::gate::{Behind, NOTHING, Told, TripleSet, class_of};
 use super::leads::{After, first_bytes};
+use super::need::Need;
 use super::trie::Trie;
-use super::wide::{Need, Needs};
+use super::wide::Wide;
 use super::windows;
 use crate::prefilter::bytes::{ALL, contains, insert};
 use crate::prefilter::{ByteSet, Level, Prefilter, rarity};
@@ -42,10 +43,8 @@ pub(crate) struct Starts {
     /// The rules and leads that are told by what they begin with: behind a word, and elsewhere.
     ahead: [Gate; 2],
     pub(super) has_leads: bool,
-    /// The rules that are told by a byte further on, where they may start, and the bytes.
-    pub(super) wide: Box<[u16]>,
-    pub(super) wide_gaps: Gaps,
-    pub(super) needs: Needs,
+    /// The rules that are told by a byte further on.
+    pub(super) wide: Wide,
     /// Per rule: bytes that may stand before a start.
     before: Vec<ByteSet>,
     /// Per rule: the share of the places of ordinary text at which it is tried.
@@ -83,9 +82,9 @@ pub(super) struct Here<'s> {
 
 impl Starts {
     pub(crate) fn new(rules: &[Compiled]) -> Starts {
-        let mut needs = Needs::default();
-        let (mut ahead, mut wide) = (Vec::new(), Vec::new());
-        let (mut gaps, mut wide_gaps) = (Gaps::none(), Gaps::none());
+        let mut ahead = Vec::new();
+        let mut wide = Wide::default();
+        let mut gaps = Gaps::none();
         let mut before = Vec::with_capacity(rules.len());
         let mut first = Vec::with_capacity(rules.len());
         let mut all_windows = Vec::new();
@@ -114,16 +113,15 @@ impl Starts {
             }
             let windows = windows::of(&by_itself, &follows);
             let rate: f32 = windows.iter().map(rarity::rate).sum();
-            let is_wide = compiled.after.is_none()
-                && rate > RATE_MAX
-                && Need::of(by_itself.automaton, by_itself.len_max)
-                    .is_some_and(|need| needs.add(need));
-            rates.push(if is_wide { 0.0 } else { rate });
-            if is_wide {
-                wide_gaps.add(by_itself.automaton, &follows);
-                wide.push(rule);
+            let need = (rate > RATE_MAX)
+                .then(|| Need::of(by_itself.automaton, by_itself.len_max))
+                .flatten()
+                .filter(|need| wide.add(rule, need, by_itself.automaton, &follows));
+            if let Some(need) = need {
+                rates.push(need.rate());
                 continue;
             }
+            rates.push(rate);
             gaps.add(by_itself.automaton, &follows);
             all_windows.extend(windows);
             ahead.push(by_itself);
@@ -133,9 +131,7 @@ impl Starts {
             gaps,
             ahead: [Behind::Word, Behind::Other].map(|behind| Gate::new(&ahead, behind)),
             has_leads,
-            wide: wide.into_boxed_slice(),
-            wide_gaps,
-            needs,
+            wide,
             before,
             first,
             rates,
@@ -203,7 +199,7 @@ impl Here<'_> {
 // === impl Gaps ===
 
 impl Gaps {
-    fn none() -> Gaps {
+    pub(super) fn none() -> Gaps {
         Gaps {
             after_byte: Box::new([0; 256]),
             at_start: 0,
@@ -211,7 +207,7 @@ impl Gaps {
     }
 
     /// Adds where an automaton may start whose matches stand behind one of these bytes.
-    fn add(&mut self, automaton: &Automaton, behind: &ByteSet) {
+    pub(super) fn add(&mut self, automaton: &Automaton, behind: &ByteSet) {
         let classes = Before::ALL.map(|before| first_classes(automaton, automaton.start(before)));
         self.at_start |= classes[Before::TextStart as usize];
         for byte in (0..=255_u8).filter(|byte| contains(behind, *byte)) {
@@ -294,7 +290,7 @@ mod tests {
     use crate::scan::{RuleIndex, Scanner};
 
     /// Rules of every kind: told ahead, behind and by a byte; short ones, and such as end early.
-    const RULES: [&str; 12] = [
+    const RULES: [&str; 17] = [
         "regex = 'a'",
         "regex = 'ab?'",
         "regex = '\\bab@'",
@@ -307,6 +303,11 @@ mod tests {
         "regex = 'b+' \n max_len = 3 \n after = '(?:^|\\.)a{2,5}'",
         "regex = '@' \n after = '\\b(?:aaaa|b)'",
         "regex = 'aaaaaaaa.'",
+        "regex = '[ab@]{4}\\.[ab]'",
+        "regex = '\\b[^. ]{1,3}\\.\\b'",
+        "regex = '[^b.]{1,4}(?i:b)[@.]'",
+        "regex = '[^.]{1,3}\\.[^a]+' \n max_len = 4",
+        "regex = '[^b]{3,4}(?i:b)a'",
     ];
 
     fn scanner() -> Scanner {
@@ -345,7 +346,12 @@ mod tests {
     #[test]
     fn no_start_is_lost() {
         let scanner = scanner();
-        assert_eq!(scanner.starts.wide.len(), 2, "the needs are tested too");
+        let wide = &scanner.starts.wide;
+        assert_eq!(
+            (wide.rule_count(), wide.need_count()),
+            (7, 5),
+            "they are tested too"
+        );
         let afters: Vec<Option<Automaton>> = scanner
             .rules()
             .iter()

@@ -82,7 +82,7 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
             block: 0,
             bits: 0,
             ahead: 0,
-            windows: starts.needs.windows(),
+            windows: starts.wide.windows(),
             wide: NOWHERE,
             next_due: leads.index_from(from),
             leads,
@@ -132,8 +132,7 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
             }
             let mut wide: &[u16] = &[];
             if self.wide == offset {
-                wide = &self.starts.wide;
-                self.find_wide(offset + 1);
+                wide = self.take_wide();
             }
             match (rules, wide) {
                 _ if due == offset => {}
@@ -261,24 +260,19 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
         }
     }
 
+    /// The wide rules that may start at the next place of such, which is passed.
+    ///
+    /// Never inlined: it is rare, and what it does would take registers from the loop around it.
+    #[inline(never)]
+    fn take_wide(&mut self) -> &'s [u16] {
+        let rules = self.windows.rules(&self.starts.wide, self.wide);
+        self.find_wide(self.wide + 1);
+        rules
+    }
+
     /// The first place at or behind this offset where a wide rule may start.
-    #[inline]
+    #[inline(never)]
     fn find_wide(&mut self, from: usize) {
-        let Starts {
-            needs, wide_gaps, ..
-        } = self.starts;
-        let mut offset = from;
-        loop {
-            offset = self.windows.next(needs, &self.view, offset);
-            if offset >= self.bytes.len() {
-                self.wide = NOWHERE;
-                return;
-            }
-            if wide_gaps.allow(self.bytes, offset) {
-                self.wide = offset;
-                return;
-            }
-            offset += 1;
-        }
+        self.wide = self.windows.seek(&self.starts.wide, &self.view, from);
     }
 }
