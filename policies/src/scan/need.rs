@@ -160,7 +160,8 @@ impl Need {
         self.share() * follow.product::<f32>() * starts.sum::<f32>()
     }
 
-    fn cost(&self) -> f32 {
+    /// The same with the looks that come to nothing, in starts.
+    pub(super) fn cost(&self) -> f32 {
         self.rate() + self.share() * LOOK_COST
     }
 

@@ -116,6 +116,7 @@ impl Starts {
             let need = (rate > RATE_MAX)
                 .then(|| Need::of(by_itself.automaton, by_itself.len_max))
                 .flatten()
+                .filter(|need| need.cost() < rate)
                 .filter(|need| wide.add(rule, need, by_itself.automaton, &follows));
             if let Some(need) = need {
                 rates.push(need.rate());
@@ -290,7 +291,7 @@ mod tests {
     use crate::scan::{RuleIndex, Scanner};
 
     /// Rules of every kind: told ahead, behind and by a byte; short ones, and such as end early.
-    const RULES: [&str; 17] = [
+    const RULES: [&str; 18] = [
         "regex = 'a'",
         "regex = 'ab?'",
         "regex = '\\bab@'",
@@ -303,11 +304,12 @@ mod tests {
         "regex = 'b+' \n max_len = 3 \n after = '(?:^|\\.)a{2,5}'",
         "regex = '@' \n after = '\\b(?:aaaa|b)'",
         "regex = 'aaaaaaaa.'",
-        "regex = '[ab@]{4}\\.[ab]'",
-        "regex = '\\b[^. ]{1,3}\\.\\b'",
         "regex = '[^b.]{1,4}(?i:b)[@.]'",
-        "regex = '[^.]{1,3}\\.[^a]+' \n max_len = 4",
+        "regex = '[^.]{6}\\.[ab]a'",
+        "regex = '\\b[^. ]{1,6}\\.\\b'",
+        "regex = '[a-z@ ]{1,8}\\.[^a]{4}' \n max_len = 10",
         "regex = '[^b]{3,4}(?i:b)a'",
+        "regex = '[^.]{1,6}\\.b[a@]'",
     ];
 
     fn scanner() -> Scanner {
@@ -331,7 +333,15 @@ mod tests {
             last = last.iter().flat_map(longer).collect();
             texts.extend(last.iter().cloned());
         }
+        let others = texts.iter().rev().skip(7).step_by(3);
+        let pairs: Vec<String> = texts
+            .iter()
+            .step_by(5)
+            .zip(others)
+            .map(|(a, b)| format!("{a}{b}"))
+            .collect();
         let doubled: Vec<String> = texts.iter().map(|text| text.repeat(13)).collect();
+        texts.extend(pairs);
         texts.extend(doubled.into_iter().step_by(11));
         texts
     }
@@ -349,7 +359,7 @@ mod tests {
         let wide = &scanner.starts.wide;
         assert_eq!(
             (wide.rule_count(), wide.need_count()),
-            (7, 5),
+            (8, 4),
             "they are tested too"
         );
         let afters: Vec<Option<Automaton>> = scanner

@@ -13,7 +13,7 @@ use crate::prefilter::ByteSet;
 
 /// The most different needs that a scanner keeps apart, each of which is a search of its own over
 /// the text; rules beyond are started wherever they may begin.
-const NEEDS_MAX: usize = 6;
+const NEEDS_MAX: usize = 4;
 
 /// Behind every view.
 const NOWHERE: usize = usize::MAX;
