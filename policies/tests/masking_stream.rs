@@ -320,6 +320,16 @@ fn expiry_covers_what_begins_within() {
     assert_eq!(stream.push("1b2c3d4e5f6 done"), " done");
 }
 
+/// However little of it has come: every rule that may match at its start goes on.
+#[test]
+fn expiry_covers_all_that_begin_together() {
+    let scanner = compile(pack(&["regex = 'pw[0-9]{4}'", "regex = 'pw[a-z]{6}'"]));
+    let mut stream = Stream::new(&scanner);
+    assert_eq!(stream.push("my pw"), "my ");
+    assert_eq!(stream.expire(), "[masked:r0]");
+    assert_eq!(stream.push("abcdef done"), " done");
+}
+
 #[test]
 fn expiry_with_nothing_held_does_nothing() {
     let scanner = compile(shipped_rules());

@@ -15,6 +15,9 @@ use crate::rule::Confidence;
 /// How many candidates a forced head takes over from the starts behind it; see [`Cursor::force`].
 const FORCED_MAX: usize = 64;
 
+/// A head of which no more than this is at hand waits for more when one rule is alive in it.
+const WAITING_BYTES_MAX: usize = 16;
+
 /// Receives what the cursor decides, in order.
 pub(crate) trait Sink {
     /// The replacement of the text from `start` on is due. `whole` says that its text, up to
@@ -38,6 +41,9 @@ pub(crate) struct Cursor {
     head: Option<Head>,
     /// The head's undecided candidates.
     live: Vec<Candidate>,
+    /// Where a head waited last: one waits once, so that a text that comes byte by byte is read
+    /// at most twice as often.
+    waited_at: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +54,10 @@ struct Head {
     replaced: Option<RuleIndex>,
     /// The match has been told to the sink.
     told: bool,
+    /// Some rule may match; which do is left until more text has come. Where a piece ends almost
+    /// every beginning of a word may become something, and mostly a few bytes tell that it does
+    /// not: one candidate is enough to hold it, and beginning again is less than going on with all.
+    waits: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +90,12 @@ impl Cursor {
         sink: &mut dyn Sink,
     ) {
         if let Some(mut head) = self.head.take() {
+            if head.waits {
+                self.live.clear();
+                self.at = head.start;
+                self.waited_at = Some(head.start);
+                return;
+            }
             self.read_on(&mut head, scanner, mask, view, effort);
             self.decide(head, view, sink);
         }
@@ -104,11 +120,13 @@ impl Cursor {
         effort: &mut Effort,
         sink: &mut dyn Sink,
     ) {
+        let is_short = !view.is_last() && view.end() - at <= WAITING_BYTES_MAX;
         let mut head = Head {
             start: at,
             best: None,
             replaced: None,
             told: false,
+            waits: is_short && self.waited_at != Some(at),
         };
         self.open(&mut head, scanner, mask, rules, view, effort);
         if head.best.is_none() && self.live.is_empty() {
@@ -167,6 +185,9 @@ impl Cursor {
         let Some(mut head) = self.head.take() else {
             return;
         };
+        if std::mem::take(&mut head.waits) {
+            self.open_all(&mut head, scanner, mask, view);
+        }
         if head.replaced.is_none() {
             let rule = self.live.iter().map(|candidate| candidate.rule).min();
             // A head that is not decided has a live candidate.
@@ -219,6 +240,17 @@ impl Cursor {
         }
     }
 
+    /// Tries the rules at a head that need not wait any more.
+    fn open_all(&mut self, head: &mut Head, scanner: &Scanner, mask: &RuleMask, view: &View<'_>) {
+        self.live.clear();
+        let mut leads = Leads::default();
+        let mut walk = scanner.walk(view, head.start, &mut leads);
+        if let Some((_, rules)) = walk.next().filter(|(at, _)| *at == head.start) {
+            self.open(head, scanner, mask, rules, view, &mut Effort::default());
+        }
+    }
+
+    /// Tries rules at the head; if it waits, until one is alive.
     fn open(
         &mut self,
         head: &mut Head,
@@ -236,11 +268,17 @@ impl Cursor {
                 continue;
             }
             match scanner.begin(mask, *rule, view, head.start, effort) {
-                Some((candidate, Outcome::Alive)) => self.live.push(candidate),
+                Some((candidate, Outcome::Alive)) => {
+                    self.live.push(candidate);
+                    if head.waits && candidate.needs_text() {
+                        return;
+                    }
+                }
                 Some((_, outcome)) => head.take(*rule, outcome),
                 None => {}
             }
         }
+        head.waits = false;
     }
 
     fn read_on(
