@@ -40,7 +40,7 @@ pub use bytes::ByteSet;
 use tables::{SPAN, Tables};
 
 /// How many bytes a window has.
-pub const WINDOW_BYTES: usize = 5;
+pub const WINDOW_BYTES: usize = 6;
 
 /// Places in a block: the bits of a word.
 pub const BLOCK: usize = 64;

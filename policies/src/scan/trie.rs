@@ -22,6 +22,9 @@ const LISTS_MAX: usize = LEAF as usize;
 /// The most bytes that are read.
 const DEPTH_MAX: usize = 16;
 
+/// From so many bytes on no more are read where one rule is left.
+const ALONE_DEPTH: usize = 8;
+
 /// Marks a list of rules, of which no bytes are read; else it is a node.
 const LEAF: u16 = 0x8000;
 
@@ -142,16 +145,16 @@ impl<'a> Draft<'a> {
             states.extend(starts.map(|state| (index, state)));
         }
         states.sort_unstable();
-        self.entry(states, NONE & !LEAF)
+        self.entry(states, 0, NONE & !LEAF)
     }
 
     /// What stands for these states: a node, made if it is new and there is room, or a list.
-    fn entry(&mut self, states: States, parent_list: u16) -> u16 {
+    fn entry(&mut self, states: States, depth: usize, parent_list: u16) -> u16 {
         let Some(((first, _), others)) = states.split_first() else {
             return NONE;
         };
-        // A single rule is told best by its own automaton.
-        let single = others.iter().all(|(automaton, _)| automaton == first);
+        // A single rule is told best by its own automaton, but not by starting it for a few bytes.
+        let single = depth >= ALONE_DEPTH && others.iter().all(|(automaton, _)| automaton == first);
         let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
         if single || matched == states.len() || self.nodes.len() >= NODES_MAX {
             return self.list(&states, parent_list) | LEAF;
@@ -211,7 +214,7 @@ impl<'a> Draft<'a> {
         for (entry, mut states) in row.iter_mut().zip(following) {
             states.sort_unstable();
             states.dedup();
-            *entry = self.entry(states, parent);
+            *entry = self.entry(states, depth, parent);
         }
         row
     }
