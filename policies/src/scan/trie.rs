@@ -5,8 +5,12 @@
 //! classes of bytes ([`mod@super::gate`]), from every start at once, and stops where one rule is
 //! left or the nodes end: so it may leave a rule that the rule's own automaton then refuses. A rule
 //! that has matched, or is as long as it may become, stays whatever follows: none is lost.
+//!
+//! Breadth first ends after some six bytes when rules are hundreds. There a few ways are still
+//! crowded: a number that goes on may be anything. So [`CROWD_NODES_MAX`] more nodes are made, each
+//! where the most rules are left.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 
 use foldhash::fast::FixedState;
 
@@ -15,6 +19,14 @@ use super::gate::{Behind, CLASSES, Reader, Told, class_of};
 
 /// The most nodes of which a byte is read; each takes 128 bytes.
 const NODES_MAX: usize = 8192;
+
+/// The most nodes that are made after these, where at least [`CROWD_RULES`] are left.
+const CROWD_NODES_MAX: usize = 2048;
+const CROWD_RULES: usize = 16;
+
+/// The most nodes that are considered, and the most states of those that may come after.
+const DRAFT_NODES_MAX: usize = LEAF as usize;
+const CROWD_STATES_MAX: usize = 4 << 20;
 
 /// The most lists of rules.
 const LISTS_MAX: usize = LEAF as usize;
@@ -55,8 +67,12 @@ struct Draft<'a> {
     /// The states of the nodes, in the order of their numbers.
     nodes: Vec<States>,
     lists_of_nodes: Vec<u16>,
-    /// What is at the depth that is being made, by its states.
-    known: HashMap<States, u16, FixedState>,
+    /// By depth, the nodes by their states: how long a match is decides what comes of it.
+    known: [HashMap<States, u16, FixedState>; DEPTH_MAX + 1],
+    /// Nodes that are made if there is room: by how many rules are left, and at which depth.
+    crowds: BinaryHeap<(usize, usize, u16)>,
+    /// The states of all of these, also of those that were made.
+    crowd_states: usize,
     lists: Vec<Box<[u16]>>,
     known_lists: HashMap<Box<[u16]>, u16, FixedState>,
 }
@@ -68,27 +84,19 @@ impl Trie {
     pub(super) fn new(automata: &[Told<'_>], behind: Behind) -> Trie {
         let mut draft = Draft::new(automata);
         let root = draft.root(behind);
-        let mut next = Vec::new();
+        let mut rows = Vec::new();
         for depth in 1..=DEPTH_MAX {
-            // A node has one depth: how long a match is decides what comes of it.
-            draft.known.clear();
-            for node in next.len()..draft.nodes.len() {
-                next.push(draft.row(node, depth));
+            for node in rows.len()..draft.nodes.len().min(NODES_MAX) {
+                rows.push((node as u16, draft.row(node, depth)));
             }
         }
-        // The last nodes that were made have no rows.
-        let rows = next.len();
-        for entry in next.iter_mut().flatten() {
-            if *entry & LEAF == 0 && usize::from(*entry) >= rows {
-                *entry = draft.lists_of_nodes[usize::from(*entry)] | LEAF;
-            }
+        for _ in 0..CROWD_NODES_MAX {
+            let Some((_, depth, node)) = draft.crowds.pop() else {
+                break;
+            };
+            rows.push((node, draft.row(usize::from(node), depth + 1)));
         }
-        Trie {
-            root,
-            next: next.into_boxed_slice(),
-            lists_of_nodes: draft.lists_of_nodes.into_boxed_slice(),
-            lists: draft.lists.into_boxed_slice(),
-        }
+        draft.finish(root, &rows)
     }
 
     pub(super) fn table_bytes(&self) -> usize {
@@ -130,7 +138,9 @@ impl<'a> Draft<'a> {
             automata,
             nodes: Vec::new(),
             lists_of_nodes: Vec::new(),
-            known: HashMap::default(),
+            known: std::array::from_fn(|_| HashMap::default()),
+            crowds: BinaryHeap::new(),
+            crowd_states: 0,
             lists: Vec::new(),
             known_lists: HashMap::default(),
         };
@@ -156,17 +166,27 @@ impl<'a> Draft<'a> {
         // A single rule is told best by its own automaton, but not by starting it for a few bytes.
         let single = depth >= ALONE_DEPTH && others.iter().all(|(automaton, _)| automaton == first);
         let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
-        if single || matched == states.len() || self.nodes.len() >= NODES_MAX {
+        let done = single || matched == states.len() || depth == DEPTH_MAX;
+        if done || self.nodes.len() >= DRAFT_NODES_MAX {
             return self.list(&states, parent_list) | LEAF;
         }
-        if let Some(entry) = self.known.get(&states) {
+        if let Some(entry) = self.known[depth].get(&states) {
             return *entry;
         }
-        let node = self.nodes.len() as u16;
         let list = self.list(&states, parent_list);
+        if self.nodes.len() >= NODES_MAX {
+            // What has matched stays however much is read.
+            let rules = self.lists[usize::from(list)].len() - matched;
+            self.crowd_states += states.len();
+            if rules < CROWD_RULES || self.crowd_states > CROWD_STATES_MAX {
+                return list | LEAF;
+            }
+            self.crowds.push((rules, depth, self.nodes.len() as u16));
+        }
+        let node = self.nodes.len() as u16;
         let mark = if matched > 0 { LEAF } else { 0 };
         self.lists_of_nodes.push(list | mark);
-        self.known.insert(states.clone(), node);
+        self.known[depth].insert(states.clone(), node);
         self.nodes.push(states);
         node
     }
@@ -217,5 +237,84 @@ impl<'a> Draft<'a> {
             *entry = self.entry(states, depth, parent);
         }
         row
+    }
+
+    /// The trie of these rows, each of a node; what has none is a list.
+    fn finish(self, root: u16, rows: &[(u16, [u16; CLASSES])]) -> Trie {
+        let mut numbers = vec![None; self.nodes.len()];
+        for (number, (node, _)) in (0..).zip(rows) {
+            numbers[usize::from(*node)] = Some(number);
+        }
+        let made = |entry: u16| match entry & LEAF {
+            0 => numbers[usize::from(entry)]
+                .unwrap_or_else(|| self.lists_of_nodes[usize::from(entry)] | LEAF),
+            _ => entry,
+        };
+        Trie {
+            root: made(root),
+            next: rows.iter().map(|(_, row)| row.map(made)).collect(),
+            lists_of_nodes: rows
+                .iter()
+                .map(|(node, _)| self.lists_of_nodes[usize::from(*node)])
+                .collect(),
+            lists: self.lists.into_boxed_slice(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{Pack, shipped};
+    use crate::scan::automaton::{Automaton, Before};
+    use crate::scan::candidate::Compiled;
+
+    fn told((rule, compiled): (u16, &Compiled)) -> Told<'_> {
+        Told {
+            rule,
+            automaton: &compiled.automaton,
+            len_max: compiled.max_len,
+        }
+    }
+
+    /// May a match begin with what stands here?
+    fn matches(automaton: &Automaton, bytes: &[u8]) -> bool {
+        let mut state = automaton.start(Before::Other);
+        for byte in bytes {
+            let (next, ended) = automaton.step(state, *byte);
+            if ended || automaton.accepts(next) {
+                return true;
+            }
+            state = next;
+        }
+        automaton.accepts_at_end(state)
+    }
+
+    /// Of hundreds of rules, so that there are more ways than nodes.
+    #[test]
+    fn numbers_lose_no_rule_but_most() {
+        let parse = |(name, toml): &(&str, &str)| Pack::parse(name, toml).expect("parses").rules;
+        let rules: Vec<_> = shipped().iter().flat_map(parse).collect();
+        let compiled = |rule| Compiled::new(rule).expect("compiles");
+        let compiled: Vec<Compiled> = rules.iter().map(compiled).collect();
+        let told: Vec<Told<'_>> = (0..).zip(&compiled).map(told).collect();
+        let trie = Trie::new(&told, Behind::Other);
+        assert!(trie.next.len() > NODES_MAX, "crowds are made");
+        let mut found = 0;
+        for example in rules.iter().flat_map(|rule| &rule.matches) {
+            for (at, _) in example.match_indices(|c: char| c.is_ascii_digit()) {
+                let bytes = &example.as_bytes()[at..];
+                let left = trie.rules(bytes.iter()).0;
+                for told in &told {
+                    if matches(told.automaton, bytes) {
+                        found += 1;
+                        assert!(left.contains(&told.rule), "{} in {example:?}", told.rule);
+                    }
+                }
+            }
+        }
+        assert!(found > 1000, "the examples have numbers: {found}");
+        let left = |text: &str| trie.rules(text.as_bytes().iter()).0.len();
+        assert!(left("1733735821,") < left("1733735") / 2);
     }
 }
