@@ -15,9 +15,10 @@
 //! place of literals.
 //!
 //! Every [`Level`] of the processor has its own kernel. With the byte permutations of AVX-512 VBMI
-//! a table has an entry for each byte below 128. The others know tables of 16 entries only, and
-//! ask for both halves of a byte: they may let more through, for the halves of two members of a
-//! class may belong to a third byte.
+//! a table has an entry for each byte, those from 128 on in a second half that is only looked at
+//! where there are such bytes. The others know tables of 16 entries only, and ask for both halves
+//! of a byte: they may let more through, for the halves of two members of a class may belong to a
+//! third byte.
 
 // The kernels are made of the processor's own instructions.
 #![allow(unsafe_code)]

@@ -16,8 +16,8 @@ const SETS_MAX: u32 = 3;
 /// What looking a block up in a set costs, in places that are looked at in vain.
 const SET_COST: f32 = 0.25;
 
-/// Bytes that have entries of their own.
-const EXACT: usize = 128;
+/// How many entries a table has: one for each ASCII byte, or for each other one.
+pub(super) const EXACT: usize = 128;
 
 /// All buckets, eight to a set.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub(super) struct Set {
     pub(super) low: [[u8; 16]; WINDOW_BYTES],
     /// By the upper half of a byte.
     pub(super) upper: [[u8; 16]; WINDOW_BYTES],
-    /// Of any byte from 128 on.
-    pub(super) beyond: [u8; WINDOW_BYTES],
+    /// By byte, from 128 on.
+    pub(super) beyond: [[u8; EXACT]; WINDOW_BYTES],
 }
 
 // === impl Tables ===
@@ -90,7 +90,7 @@ impl Set {
             exact: [[0; EXACT]; WINDOW_BYTES],
             low: [[0; 16]; WINDOW_BYTES],
             upper: [[0; 16]; WINDOW_BYTES],
-            beyond: [0; WINDOW_BYTES],
+            beyond: [[0; EXACT]; WINDOW_BYTES],
         };
         for (index, bucket) in buckets.iter().enumerate() {
             let bit = 1 << index;
@@ -98,7 +98,7 @@ impl Set {
                 for byte in iter(class) {
                     match set.exact[place].get_mut(usize::from(byte)) {
                         Some(entry) => *entry |= bit,
-                        None => set.beyond[place] |= bit,
+                        None => set.beyond[place][usize::from(byte) - EXACT] |= bit,
                     }
                     set.low[place][usize::from(byte & 15)] |= bit;
                     set.upper[place][usize::from(byte >> 4)] |= bit;
@@ -115,7 +115,7 @@ impl Set {
     fn look(&self, place: usize, byte: u8) -> u8 {
         match self.exact[place].get(usize::from(byte)) {
             Some(entry) => *entry,
-            None => self.beyond[place],
+            None => self.beyond[place][usize::from(byte) - EXACT],
         }
     }
 }

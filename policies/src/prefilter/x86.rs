@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::flags::FLAGS;
-use super::tables::{SPAN, Tables};
+use super::tables::{EXACT, SPAN, Tables};
 use super::{BLOCK, Level, WINDOW_BYTES, first};
 
 pub(super) fn is_available(level: Level) -> bool {
@@ -64,17 +64,10 @@ fn vbmi_block(
     for set in &tables.sets {
         let mut buckets = _mm512_set1_epi8(-1);
         for place in 0..WINDOW_BYTES {
-            let table = set.exact[place].as_ptr();
-            // SAFETY: a table has 128 entries.
-            let (lower, upper) = unsafe {
-                (
-                    _mm512_loadu_epi8(table.cast()),
-                    _mm512_loadu_epi8(table.add(64).cast()),
-                )
-            };
-            let mut looked = _mm512_permutex2var_epi8(lower, neighbours[place], upper);
+            let mut looked = look(&set.exact[place], neighbours[place]);
             if plain != 0 {
-                let others = _mm512_set1_epi8(set.beyond[place] as i8);
+                // The upper bit of an index is not read.
+                let others = look(&set.beyond[place], neighbours[place]);
                 looked = _mm512_mask_blend_epi8(beyond[place], looked, others);
                 let all = _mm512_set1_epi8(-1);
                 looked = _mm512_mask_blend_epi8(absent[place], looked, all);
@@ -84,6 +77,21 @@ fn vbmi_block(
         any = _mm512_or_si512(any, buckets);
     }
     _mm512_test_epi8_mask(any, any)
+}
+
+/// The entries of a table by the lower seven bits of each byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn look(table: &[u8; EXACT], bytes: __m512i) -> __m512i {
+    let table = table.as_ptr();
+    // SAFETY: a table has 128 entries.
+    let (lower, upper) = unsafe {
+        (
+            _mm512_loadu_epi8(table.cast()),
+            _mm512_loadu_epi8(table.add(64).cast()),
+        )
+    };
+    _mm512_permutex2var_epi8(lower, bytes, upper)
 }
 
 /// By flag of the table, the bytes that have it; there are no more than a block.
