@@ -291,7 +291,7 @@ mod tests {
     use crate::scan::{RuleIndex, Scanner};
 
     /// Rules of every kind: told ahead, behind and by a byte; short ones, and such as end early.
-    const RULES: [&str; 18] = [
+    const RULES: [&str; 19] = [
         "regex = 'a'",
         "regex = 'ab?'",
         "regex = '\\bab@'",
@@ -310,6 +310,7 @@ mod tests {
         "regex = '[a-z@ ]{1,8}\\.[^a]{4}' \n max_len = 10",
         "regex = '[^b]{3,4}(?i:b)a'",
         "regex = '[^.]{1,6}\\.b[a@]'",
+        "regex = '[^@ ]{1,6}@(?:b|$)'",
     ];
 
     fn scanner() -> Scanner {
@@ -359,7 +360,7 @@ mod tests {
         let wide = &scanner.starts.wide;
         assert_eq!(
             (wide.rule_count(), wide.need_count()),
-            (8, 4),
+            (9, 4),
             "they are tested too"
         );
         let afters: Vec<Option<Automaton>> = scanner
