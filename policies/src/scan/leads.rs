@@ -33,6 +33,10 @@ const RATE_MIN: f32 = 1.0 / 8192.0;
 /// A lead that begins at more places than this should rather begin inside.
 const RATE_MAX: f32 = 1.0 / 2048.0;
 
+/// A rule of which the first two bytes stand at more places than this would be tried at the end of
+/// almost every piece of a stream, whatever follows there.
+const EARLY_RATE_MAX: f32 = 1.0 / 16.0;
+
 /// The most leads, and the most places that are due, that are kept from one view to the next.
 const KEPT_MAX: usize = 64;
 
@@ -104,10 +108,13 @@ impl After {
         };
         let needed = parts.iter().position(|part| !optional(part)).unwrap_or(0);
         let parts = &parts[needed..];
-        let own_rate: f32 = windows::of(by_itself, &ALL).iter().map(rarity::rate).sum();
-        if own_rate > RATE_MIN {
+        let windows = windows::of(by_itself, &ALL);
+        let own_rate: f32 = windows.iter().map(rarity::rate).sum();
+        let early_rate: f32 = windows.iter().map(early_rate).fold(0.0, f32::max);
+        if own_rate > RATE_MIN || early_rate > EARLY_RATE_MAX {
             let lead = Lead::new(parts, shelf)?;
-            if lead.rate() < own_rate {
+            let rate = lead.rate();
+            if rate < own_rate || (rate < RATE_MAX && early_rate > EARLY_RATE_MAX) {
                 return Ok(After::Forwards(Box::new(lead)));
             }
         }
@@ -237,6 +244,13 @@ pub(super) fn first_bytes(automaton: &Automaton) -> ByteSet {
         }
     }
     set
+}
+
+/// At how many places of ordinary text the first two bytes of a match stand.
+fn early_rate(window: &Window) -> f32 {
+    let mut early = window.clone();
+    early.0[windows::BEFORE_BYTES + 2..].fill(ALL);
+    rarity::rate(&early)
 }
 
 /// At how many places of ordinary text these parts may begin, if they begin with literals.
