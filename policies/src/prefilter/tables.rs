@@ -19,6 +19,10 @@ const SET_COST: f32 = 0.25;
 /// How many entries a table has: one for each ASCII byte, or for each other one.
 pub(super) const EXACT: usize = 128;
 
+/// What stands for a byte that is not at hand, and may belong to any bucket: DEL, which texts do
+/// not have. Where one does, its neighbours are looked at in vain.
+pub(super) const ABSENT: u8 = 0x7F;
+
 /// All buckets, eight to a set.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
@@ -103,6 +107,7 @@ impl Set {
                     set.low[place][usize::from(byte & 15)] |= bit;
                     set.upper[place][usize::from(byte >> 4)] |= bit;
                 }
+                set.exact[place][usize::from(ABSENT)] |= bit;
                 debug_assert!(
                     (0..=255).all(|b| !contains(class, b) || set.look(place, b) & bit != 0)
                 );

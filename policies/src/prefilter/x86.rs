@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::flags::FLAGS;
-use super::tables::{EXACT, SPAN, Tables};
+use super::tables::{ABSENT, EXACT, SPAN, Tables};
 use super::{BLOCK, Level, WINDOW_BYTES, first};
 
 pub(super) fn is_available(level: Level) -> bool {
@@ -26,8 +26,7 @@ pub(super) fn is_available(level: Level) -> bool {
 pub(super) fn vbmi(tables: &Tables, bytes: &[u8], from: usize, masks: &mut [u64]) {
     let mut rest = &bytes[from..];
     for mask in masks {
-        let mut neighbours = [_mm512_setzero_si512(); WINDOW_BYTES];
-        let mut absent = [0; WINDOW_BYTES];
+        let mut neighbours = [_mm512_set1_epi8(ABSENT as i8); WINDOW_BYTES];
         if rest.len() >= SPAN {
             for (place, bytes) in neighbours.iter_mut().enumerate() {
                 // SAFETY: `rest` has SPAN bytes: a block behind each place of a window.
@@ -36,41 +35,34 @@ pub(super) fn vbmi(tables: &Tables, bytes: &[u8], from: usize, masks: &mut [u64]
         } else {
             for (place, bytes) in neighbours.iter_mut().enumerate() {
                 let present = first(rest.len().saturating_sub(place));
-                absent[place] = !present;
                 let start = rest.as_ptr().wrapping_add(place);
                 // SAFETY: what `present` leaves out, and that is all behind `rest`, is not read.
-                *bytes = unsafe { _mm512_maskz_loadu_epi8(present, start.cast()) };
+                *bytes = unsafe { _mm512_mask_loadu_epi8(*bytes, present, start.cast()) };
             }
         }
-        *mask = vbmi_block(tables, &neighbours, &absent) & first(rest.len());
+        *mask = vbmi_block(tables, &neighbours) & first(rest.len());
         rest = rest.get(BLOCK..).unwrap_or_default();
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn vbmi_block(
-    tables: &Tables,
-    neighbours: &[__m512i; WINDOW_BYTES],
-    absent: &[u64; WINDOW_BYTES],
-) -> u64 {
+fn vbmi_block(tables: &Tables, neighbours: &[__m512i; WINDOW_BYTES]) -> u64 {
     let mut beyond = [0; WINDOW_BYTES];
-    let mut plain = 0;
+    let mut any_beyond = 0;
     for place in 0..WINDOW_BYTES {
         beyond[place] = _mm512_movepi8_mask(neighbours[place]);
-        plain |= beyond[place] | absent[place];
+        any_beyond |= beyond[place];
     }
     let mut any = _mm512_setzero_si512();
     for set in &tables.sets {
         let mut buckets = _mm512_set1_epi8(-1);
         for place in 0..WINDOW_BYTES {
             let mut looked = look(&set.exact[place], neighbours[place]);
-            if plain != 0 {
+            if any_beyond != 0 {
                 // The upper bit of an index is not read.
                 let others = look(&set.beyond[place], neighbours[place]);
                 looked = _mm512_mask_blend_epi8(beyond[place], looked, others);
-                let all = _mm512_set1_epi8(-1);
-                looked = _mm512_mask_blend_epi8(absent[place], looked, all);
             }
             buckets = _mm512_and_si512(buckets, looked);
         }
