@@ -9,7 +9,7 @@ use super::candidate::{Candidate, Outcome};
 use super::effort::Effort;
 use super::leads::Leads;
 use super::view::View;
-use super::{CROWD_RULES, Lane, Match, RuleIndex, RuleMask, Scanner};
+use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
 use crate::rule::Confidence;
 
 /// How many candidates a forced head takes over from the starts behind it; see [`Cursor::force`].
@@ -260,7 +260,7 @@ impl Cursor {
         view: &View<'_>,
         effort: &mut Effort,
     ) {
-        let many = rules.len() >= CROWD_RULES;
+        let many = rules.len() >= effort.crowd(head.start);
         for rule in rules {
             if !mask.contains(RuleIndex(*rule))
                 || (many && !scanner.may_hear(*rule, view, head.start, effort))

@@ -14,6 +14,10 @@
 use super::view::View;
 use super::vocabulary::{Heard, Vocabulary, Wanted};
 
+/// Where so many rules are tried, what stands before is listened to once for all of them.
+const CROWD_RULES: usize = 8;
+const CROWD_RULES_NEAR: usize = 2;
+
 /// The distance of marks, in bytes of the text.
 const MARK_BYTES: usize = 64;
 
@@ -120,6 +124,16 @@ impl Effort {
     #[inline]
     pub(super) fn read(&mut self, bytes: usize) {
         self.work.spend(bytes as u64);
+    }
+
+    /// From how many rules on that are tried at a place what stands before it is listened to:
+    /// fewer where little has been said since the last such place.
+    #[inline]
+    pub(super) fn crowd(&self, at: usize) -> usize {
+        match self.heard.is_near(at) {
+            true => CROWD_RULES_NEAR,
+            false => CROWD_RULES,
+        }
     }
 
     /// May what is wanted stand before `at`?

@@ -100,14 +100,7 @@ impl After {
         by_itself: &Told<'_>,
         shelf: &mut Shelf,
     ) -> Result<After, String> {
-        let mut parts = Vec::new();
-        flatten(after, &mut parts);
-        // Since an `after` may begin anywhere, what may be left out before it is left out.
-        let optional = |part: &Hir| {
-            part.properties().minimum_len() == Some(0) && part.properties().look_set().is_empty()
-        };
-        let needed = parts.iter().position(|part| !optional(part)).unwrap_or(0);
-        let parts = &parts[needed..];
+        let parts = &needed(after)[..];
         let windows = windows::of(by_itself, &ALL);
         let own_rate: f32 = windows.iter().map(rarity::rate).sum();
         let early_rate: f32 = windows.iter().map(early_rate).fold(0.0, f32::max);
@@ -141,6 +134,18 @@ impl After {
             }
         }
     }
+}
+
+/// The parts of an `after`, one after the other. Since it may begin anywhere, what may be left out
+/// before it is left out.
+pub(super) fn needed(after: &Hir) -> Vec<Hir> {
+    let mut parts = Vec::new();
+    flatten(after, &mut parts);
+    let optional = |part: &Hir| {
+        part.properties().minimum_len() == Some(0) && part.properties().look_set().is_empty()
+    };
+    let first = parts.iter().position(|part| !optional(part)).unwrap_or(0);
+    parts.split_off(first)
 }
 
 /// The parts of an expression, one after the other.

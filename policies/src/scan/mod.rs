@@ -93,9 +93,6 @@ const SLOW_PERCENT: f32 = 8.0;
 /// A rule whose automata take more memory is named as heavy.
 const HEAVY_KIB: usize = 256;
 
-/// Where so many rules are tried, what stands before is listened to once for all of them.
-pub(crate) const CROWD_RULES: usize = 8;
-
 /// What it counts for to look whether an `after` stands before a place.
 const AFTER_STEPS: usize = 16;
 
@@ -187,7 +184,7 @@ impl Scanner {
             return Err(errors);
         }
         let starts = Starts::new(&compiled);
-        let vocabulary = Vocabulary::new(&rules);
+        let vocabulary = Vocabulary::new(&rules, &compiled);
         Ok(Scanner {
             rules,
             compiled,

@@ -7,6 +7,8 @@
 //! of a rule, where one of them began last. As places follow each other, only the text between
 //! them is read.
 //!
+//! Some rules say in `after` what must stand before them, which begins with certain words, too.
+//!
 //! A word is known by its first four bytes, so a topic may be taken for heard that is not: a rule
 //! searches for its words itself before it matches. The answer no is certain.
 
@@ -14,6 +16,11 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+use super::candidate::Compiled;
+use super::leads::{After, needed};
 use super::view::View;
 use crate::rule::{LOOK_BEHIND_BYTES_MAX, Rule};
 
@@ -22,6 +29,19 @@ const TOPICS_MAX: usize = 128;
 
 /// How many bytes of a word are looked at. Words that are shorter are looked at whole.
 const KEY_BYTES: usize = 4;
+
+/// How many bytes of what an `after` begins with are looked at, if it has no more.
+const OPENING_BYTES: usize = 3;
+
+/// The bit of such beginnings, and what tells their keys from those of words.
+const OPENING: usize = KEY_BYTES + 1;
+const OPENING_KEY: u32 = 1 << 24;
+
+/// The most ways in which an `after` may begin.
+const OPENINGS_MAX: usize = 4096;
+
+/// So many bytes are soon read.
+const NEAR_BYTES: usize = 32;
 
 /// An ASCII letter or digit: no word begins behind it.
 const JOINS: u8 = 0x80;
@@ -33,7 +53,7 @@ const ENTRIES_PER_KEY: usize = 4;
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     /// By byte: a bit for each length of which a word begins with it, [`KEY_BYTES`] standing for
-    /// that and more, and whether it joins.
+    /// that and more and [`OPENING`] for what is no whole word, and whether it joins.
     kinds: Box<[u8; 256]>,
     keys: Keys,
     /// By rule.
@@ -63,6 +83,14 @@ pub(super) struct Wanted {
     within: u8,
 }
 
+/// What a word is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Known {
+    first: u8,
+    length: usize,
+    key: u32,
+}
+
 /// What was heard of a text up to a place.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
@@ -75,30 +103,29 @@ pub(super) struct Heard {
 // === impl Vocabulary ===
 
 impl Vocabulary {
-    pub(super) fn new(rules: &[Rule]) -> Vocabulary {
+    pub(super) fn new(rules: &[Rule], compiled: &[Compiled]) -> Vocabulary {
         let mut kinds = Box::new([0; 256]);
         for byte in (0..=u8::MAX).filter(u8::is_ascii_alphanumeric) {
             kinds[usize::from(byte)] = JOINS;
         }
-        let mut topics: HashMap<&[String], usize, FixedState> = HashMap::default();
+        let mut topics: HashMap<Vec<Known>, usize, FixedState> = HashMap::default();
         let mut wanted = Vec::with_capacity(rules.len());
         let mut keys: Vec<(u32, u8)> = Vec::new();
-        for rule in rules {
-            // Words behind a match are not known when it begins.
-            let context = rule.context.as_ref().filter(|context| context.after == 0);
-            let Some((context, within)) = context.zip(within(rule)) else {
+        for (rule, compiled) in rules.iter().zip(compiled) {
+            let Some((mut words, within)) = words(rule, compiled) else {
                 wanted.push(None);
                 continue;
             };
-            let topic = topics.len();
-            let topic = *topics.entry(&context.words).or_insert(topic) % TOPICS_MAX;
+            words.sort_unstable();
+            words.dedup();
+            let new = topics.len();
+            let topic = *topics.entry(words.clone()).or_insert(new) % TOPICS_MAX;
             let topic = topic as u8;
             wanted.push(Some(Wanted { topic, within }));
-            for word in context.words.iter().map(String::as_bytes) {
-                let length = word.len().min(KEY_BYTES);
-                keys.push((key(&word[..length]), topic));
-                for first in (0..=u8::MAX).filter(|byte| fold(*byte) == fold(word[0])) {
-                    kinds[usize::from(first)] |= bit(length);
+            for word in words {
+                keys.push((word.key, topic));
+                for first in (0..=u8::MAX).filter(|byte| fold(*byte) == word.first) {
+                    kinds[usize::from(first)] |= bit(word.length);
                 }
             }
         }
@@ -124,12 +151,47 @@ impl Vocabulary {
     }
 }
 
-/// Within how many bytes one of the rule's words must begin; nothing if that is not known.
-fn within(rule: &Rule) -> Option<u8> {
-    let context = rule.context.as_ref()?;
-    let whole = context.words.iter().all(|word| !word.is_empty());
-    let near = context.within <= LOOK_BEHIND_BYTES_MAX && whole;
-    u8::try_from(context.within).ok().filter(|_| near)
+/// The words of which one must begin before a match of the rule, and within how many bytes;
+/// nothing if that is not known.
+fn words(rule: &Rule, compiled: &Compiled) -> Option<(Vec<Known>, u8)> {
+    // Words behind a match are not known when it begins.
+    let context = rule.context.as_ref().filter(|context| context.after == 0);
+    let (words, within) = match (context, &rule.after, &compiled.after) {
+        (Some(context), ..) => {
+            let words = context.words.iter();
+            let words = words.map(|word| Known::word(word.as_bytes()));
+            (words.collect(), context.within)
+        }
+        (None, Some(after), Some(After::Backwards(_))) => openings(&after.hir)?,
+        _ => return None,
+    };
+    let near = within <= LOOK_BEHIND_BYTES_MAX;
+    let within = u8::try_from(within).ok().filter(|_| near);
+    Some((words, within?))
+}
+
+/// What this begins with, if that is always a word's first bytes, and how long it may be.
+fn openings(after: &Hir) -> Option<(Vec<Known>, usize)> {
+    let parts = needed(after);
+    let [boundary, rest @ ..] = &parts[..] else {
+        return None;
+    };
+    let begins = matches!(boundary.kind(), HirKind::Look(Look::WordAscii));
+    let rest = Hir::concat(rest.to_vec());
+    let within = rest.properties().maximum_len().filter(|_| begins)?;
+    let mut extractor = Extractor::new();
+    extractor
+        .kind(ExtractKind::Prefix)
+        .limit_literal_len(KEY_BYTES)
+        .limit_total(OPENINGS_MAX);
+    let begun = extractor.extract(&rest);
+    let words = begun.literals()?.iter().map(|literal| {
+        let bytes = literal.as_bytes();
+        // Behind a boundary, what begins with a letter has none before it.
+        let tells = bytes.len() >= OPENING_BYTES && bytes[0].is_ascii_alphanumeric();
+        tells.then(|| Known::opening(bytes))
+    });
+    Some((words.collect::<Option<_>>()?, within))
 }
 
 /// Letters of both cases become one; a few other bytes do, too.
@@ -145,6 +207,12 @@ fn key(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, fold)
 }
 
+/// The key of the beginning of what need not be a whole word.
+#[inline]
+fn opening_key(bytes: &[u8]) -> u32 {
+    OPENING_KEY | key(&bytes[..OPENING_BYTES])
+}
+
 /// The bit of a length.
 #[inline]
 fn bit(length: usize) -> u8 {
@@ -157,6 +225,32 @@ fn place(key: u32, size: usize) -> usize {
     // Knuth's multiplier: the upper bits of the product depend on all bytes.
     let hash = u64::from(key.wrapping_mul(2_654_435_769));
     ((hash * size as u64) >> 32) as usize
+}
+
+// === impl Known ===
+
+impl Known {
+    fn word(word: &[u8]) -> Known {
+        let length = word.len().min(KEY_BYTES);
+        Known {
+            // No word is empty: a pack that has one is refused.
+            first: fold(word[0]),
+            length,
+            key: key(&word[..length]),
+        }
+    }
+
+    /// What need not be a whole word.
+    fn opening(bytes: &[u8]) -> Known {
+        if bytes.len() >= KEY_BYTES {
+            return Known::word(bytes);
+        }
+        Known {
+            first: fold(bytes[0]),
+            length: OPENING,
+            key: opening_key(bytes),
+        }
+    }
 }
 
 // === impl Keys ===
@@ -203,6 +297,12 @@ impl Keys {
 // === impl Heard ===
 
 impl Heard {
+    /// Is there little between this place and the last that was listened to?
+    #[inline]
+    pub(super) fn is_near(&self, at: usize) -> bool {
+        at.wrapping_sub(self.until) < NEAR_BYTES
+    }
+
     /// May what is wanted stand before `at`, which has been listened to?
     #[inline]
     pub(super) fn has(&self, wanted: Wanted, at: usize) -> bool {
@@ -251,10 +351,18 @@ impl Heard {
             let joined =
                 length < KEY_BYTES && rest.get(length).is_some_and(u8::is_ascii_alphanumeric);
             if !joined {
-                for topic in vocabulary.keys.topics(key(&rest[..length])) {
-                    self.last[usize::from(*topic)] = start as u16;
-                }
+                self.note(vocabulary, key(&rest[..length]), start);
             }
+        }
+        if lengths & bit(OPENING) != 0 && rest.len() >= OPENING_BYTES {
+            self.note(vocabulary, opening_key(rest), start);
+        }
+    }
+
+    #[inline]
+    fn note(&mut self, vocabulary: &Vocabulary, key: u32, start: usize) {
+        for topic in vocabulary.keys.topics(key) {
+            self.last[usize::from(*topic)] = start as u16;
         }
     }
 }
@@ -314,8 +422,22 @@ mod tests {
         "................",
     ];
 
+    /// What must stand before rules that are so rare that it is read backwards.
+    const AFTERS: [&str; 4] = [
+        r"(?i)\b(?:ident(?:ity)?|tel)[ _-]?(?:card|number)?[:= ]{0,2}",
+        r"(?: ?x)?\b(?:id: |card)-?",
+        r"(?i)\b(?:d\.?o\.?b|iden)[0-9 -]{0,9}",
+        r"\bnum[a-z]{0,3}",
+    ];
+
     fn rules() -> Vec<Rule> {
         let mut toml = String::new();
+        for (index, after) in (0..).zip(AFTERS) {
+            toml.push_str(&format!(
+                "[[rule]]\nid = \"a{index}\"\ndescription = \"test\"\nregex = 'qzj\\^~[0-9]'\n\
+                 after = '{after}'\nmatches = [\"\"]\nmisses = [\"\"]\n"
+            ));
+        }
         for (index, words) in (0..).zip(WORDS) {
             let within = [16, 40, 128][index % 3];
             toml.push_str(&format!(
@@ -325,6 +447,11 @@ mod tests {
             ));
         }
         Pack::parse("test", &toml).expect("parses").rules
+    }
+
+    fn compiled(rules: &[Rule]) -> Vec<Compiled> {
+        let compiled = |rule| Compiled::new(rule).expect("compiles");
+        rules.iter().map(compiled).collect()
     }
 
     /// As much of a text as a stream may have at hand at this place.
@@ -345,7 +472,8 @@ mod tests {
         ) {
             let text: String = parts.iter().map(|part| PARTS[*part]).collect();
             let rules = rules();
-            let vocabulary = Vocabulary::new(&rules);
+            let compiled = compiled(&rules);
+            let vocabulary = Vocabulary::new(&rules, &compiled);
             let mut heard = Heard::default();
             let mut at = 0_usize;
             for (step, turn, more) in steps {
@@ -353,12 +481,15 @@ mod tests {
                     0 => text.floor_char_boundary(at.saturating_sub(3 * step)),
                     _ => text.ceil_char_boundary((at + step).min(text.len())),
                 };
-                let read = heard.listen(&vocabulary, &view(&text, at, more), at);
+                let view = view(&text, at, more);
+                let read = heard.listen(&vocabulary, &view, at);
                 prop_assert!(read <= LOOK_BEHIND_BYTES_MAX);
-                for (index, rule) in (0..).zip(&rules) {
-                    let context = rule.context.as_ref().expect("has one");
+                for ((index, rule), compiled) in (0..).zip(&rules).zip(&compiled) {
                     let wanted = vocabulary.wanted(index).expect("it wants words");
-                    if context.stands_in(&text.as_bytes()[..at]) {
+                    let before = &text.as_bytes()[..at];
+                    let context = rule.context.as_ref();
+                    let stands = context.is_none_or(|context| context.stands_in(before));
+                    if stands && compiled.may_follow(&view, at) {
                         prop_assert!(heard.has(wanted, at), "{} at {at} of {text:?}", rule.id());
                     }
                 }
@@ -369,21 +500,24 @@ mod tests {
     #[test]
     fn what_stands_elsewhere_is_not() {
         let rules = rules();
-        let vocabulary = Vocabulary::new(&rules);
-        let told = |text: &str| -> Vec<u16> {
+        let vocabulary = Vocabulary::new(&rules, &compiled(&rules));
+        let told = |text: &str| -> Vec<&str> {
             let mut heard = Heard::default();
             heard.listen(&vocabulary, &View::whole(text), text.len());
-            let here = |rule: &u16| {
+            let here = |(rule, _): &(u16, &Rule)| {
                 let wanted = vocabulary.wanted(*rule).expect("it wants words");
                 heard.has(wanted, text.len())
             };
-            (0..rules.len() as u16).filter(here).collect()
+            let heard = (0..).zip(&rules).filter(here);
+            heard.map(|(_, rule)| rule.id()).collect()
         };
         let far = " ".repeat(LOOK_BEHIND_BYTES_MAX);
         assert!(told(&format!("tel id # 电话 {far}")).is_empty());
-        assert!(told(&format!("{far}hotel, idea, telly: ")).is_empty());
-        assert_eq!(told(&format!("{far}my Tel: ")), [0, 1]);
-        assert_eq!(told(&format!("{far}id{}", " ".repeat(20))), [2]);
-        assert_eq!(told(&format!("{far}电话：")), [5]);
+        assert!(told(&format!("{far}hotel, idea, telly: "))[..] == ["a0"]);
+        assert_eq!(told(&format!("{far}my Tel: ")), ["a0", "r0", "r1"]);
+        assert_eq!(told(&format!("{far}id{}", " ".repeat(20))), ["r2"]);
+        assert_eq!(told(&format!("{far}id: ")), ["a1", "r2"]);
+        assert_eq!(told(&format!("{far}xNUMid: numb")), ["a3"]);
+        assert_eq!(told(&format!("{far}电话：")), ["r5"]);
     }
 }

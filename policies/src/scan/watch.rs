@@ -9,7 +9,7 @@ use super::candidate::{Candidate, Outcome};
 use super::effort::Effort;
 use super::leads::{After, Leads};
 use super::view::View;
-use super::{CROWD_RULES, Lane, Match, RuleIndex, RuleMask, Scanner};
+use super::{Lane, Match, RuleIndex, RuleMask, Scanner};
 
 /// The state of the reporting lane of one channel.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Watcher {
         effort: &mut Effort,
         on_match: &mut dyn FnMut(Match),
     ) {
-        let many = rules.len() >= CROWD_RULES;
+        let many = rules.len() >= effort.crowd(at);
         for rule in rules {
             if watch.contains(RuleIndex(*rule))
                 && self.is_free(*rule, at)
