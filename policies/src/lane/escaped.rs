@@ -36,7 +36,7 @@ use crate::scan::cursor::Sink;
 use crate::scan::effort::Work;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::{Places, View};
-use crate::scan::{Lane, Match, RuleIndex, Scanner};
+use crate::scan::{Lane, Match, RuleIndex, RuleMask, Scanner};
 
 /// How much decoded text that is not needed any more gathers before it is moved out.
 const TRIM_BYTES_MIN: usize = 512;
@@ -204,7 +204,7 @@ impl Escaped {
             self.decoded.finish();
         }
         let decoded = &self.decoded;
-        let none = asked.scanner.none();
+        let none = RuleMask::default();
         let places = TakenIn { taken, decoded };
         let mut sink = Translator {
             decoded,

@@ -73,6 +73,9 @@ pub(crate) struct Leads {
     /// Where rules are due, in order; complete from `complete_from` on.
     due: Vec<Due>,
     complete_from: usize,
+    /// The rules of the place that a walk found last, if they come from several sources; here
+    /// because walks are many and short.
+    pub(super) merged: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

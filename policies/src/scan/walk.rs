@@ -44,8 +44,6 @@ pub(crate) struct Walk<'s, 't, 'l> {
     leads_wait: bool,
     /// Offset before which no rule is asked for, only leads.
     from: usize,
-    /// The rules of the place that was found last, if they come from several sources.
-    merged: Vec<u16>,
 }
 
 /// Whence the rules of a place come.
@@ -88,7 +86,6 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
             leads,
             leads_wait: false,
             from: from - view.base(),
-            merged: Vec::new(),
         };
         walk.stand_at(first - view.base());
         walk.find_wide(walk.from);
@@ -102,7 +99,7 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
         let (offset, found) = self.find()?;
         let rules = match found {
             Found::One(rules) => rules,
-            Found::Merged => &self.merged,
+            Found::Merged => &self.leads.merged,
         };
         Some((self.view.base() + offset, rules))
     }
@@ -175,18 +172,20 @@ impl<'s, 't, 'l> Walk<'s, 't, 'l> {
     }
 
     fn merge(&mut self, rules: &[u16], wide: &[u16], due: bool) {
-        self.merged.clear();
-        self.merged.extend_from_slice(rules);
-        self.merged.extend_from_slice(wide);
+        let mut merged = std::mem::take(&mut self.leads.merged);
+        merged.clear();
+        merged.extend_from_slice(rules);
+        merged.extend_from_slice(wide);
         if due {
-            let told = self.merged.len();
-            self.merged.extend(self.leads.due_together(self.next_due));
-            self.next_due += self.merged.len() - told;
+            let told = merged.len();
+            merged.extend(self.leads.due_together(self.next_due));
+            self.next_due += merged.len() - told;
             if self.leads.drop_done(self.next_due) {
                 self.next_due = 0;
             }
         }
-        self.merged.sort_unstable();
+        merged.sort_unstable();
+        self.leads.merged = merged;
     }
 
     /// Leaves out what is before `at`.
