@@ -31,6 +31,8 @@ pub(super) struct Contest<'a> {
 #[derive(Clone, Copy)]
 enum Way {
     Prefilter,
+    /// In blocks, the text as it is written: nothing is decoded, and nothing replaced.
+    Plain(usize),
     Blocks(usize),
     Chunks(usize, usize),
 }
@@ -41,6 +43,7 @@ impl Way {
     fn name(self) -> String {
         match self {
             Way::Prefilter => "prefilter".to_owned(),
+            Way::Plain(_) => "plain".to_owned(),
             Way::Blocks(_) => "block".to_owned(),
             Way::Chunks(_, chunk) => format!("stream{chunk}"),
         }
@@ -49,6 +52,7 @@ impl Way {
     fn ours(self, ours: &Ours, text: &str, repeats: u32) -> Pass {
         match self {
             Way::Prefilter => ours.prefilter(text, repeats),
+            Way::Plain(block) => ours.plain(text, block, repeats),
             Way::Blocks(block) => ours.blocks(text, block, repeats),
             Way::Chunks(block, chunk) => ours.chunks(text, block, chunk, repeats),
         }
@@ -58,7 +62,7 @@ impl Way {
         match self {
             // It has no such part: what it does whole stands beside it.
             Way::Prefilter => theirs.blocks(1 << 16, repeats),
-            Way::Blocks(block) => theirs.blocks(block, repeats),
+            Way::Plain(block) | Way::Blocks(block) => theirs.blocks(block, repeats),
             Way::Chunks(block, chunk) => theirs.chunks(block, chunk, repeats),
         }
     }
@@ -123,6 +127,7 @@ impl<'a> Contest<'a> {
         let Arguments { block, chunk, .. } = *self.arguments;
         let ways = [
             Way::Prefilter,
+            Way::Plain(block),
             Way::Blocks(block),
             Way::Chunks(block, chunk),
         ];
@@ -174,7 +179,10 @@ impl<'a> Contest<'a> {
                 return Ok(None);
             }
         };
-        for way in ways.iter().filter(|way| !matches!(way, Way::Prefilter)) {
+        for way in ways
+            .iter()
+            .filter(|way| matches!(way, Way::Blocks(_) | Way::Chunks(..)))
+        {
             let compiled = theirs.compile(matches!(way, Way::Chunks(..)))?;
             self.note(format!(
                 "{name}: Vectorscan {} compiled {} expressions for {} in {:.3} s, {} bytes",
