@@ -11,10 +11,10 @@ pub(super) const SPAN: usize = BLOCK + WINDOW_BYTES - 1;
 const SET_BUCKETS: usize = 8;
 
 /// Up to two to this many sets: more would cost more than they keep out.
-const SETS_MAX: u32 = 3;
+const SETS_MAX: u32 = 4;
 
 /// What looking a block up in a set costs, in places that are looked at in vain.
-const SET_COST: f32 = 0.25;
+const SET_COST: f32 = 0.18;
 
 /// How many entries a table has: one for each ASCII byte, or for each other one.
 pub(super) const EXACT: usize = 128;
