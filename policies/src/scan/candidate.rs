@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::automaton::{Automaton, Before, DEAD, Reading};
 use super::effort::{Effort, Work};
-use super::gate::Told;
 use super::leads::{After, Lead};
 use super::shelf::Shelf;
+use super::told::Told;
 use super::view::View;
 use super::worth::{NoMatch, Worth};
 use crate::rule::{Checks, Confidence, Rule};

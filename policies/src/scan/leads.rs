@@ -19,8 +19,8 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::Scanner;
 use super::automaton::{Automaton, Before, DEAD, Reading};
-use super::gate::Told;
 use super::shelf::Shelf;
+use super::told::Told;
 use super::view::View;
 use super::windows;
 use crate::prefilter::bytes::{ALL, insert};

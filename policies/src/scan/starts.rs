@@ -6,11 +6,10 @@
 //!
 //! 1. [`crate::prefilter`] says where one of the rules' windows may stand: the byte before a start
 //!    and the first bytes of a match ([`mod@super::windows`]).
-//! 2. There the byte before and the first byte are looked at together, and then the next three
-//!    bytes must be the beginning of some rule ([`mod@super::gate`]), or of what some rule wants
-//!    before it and is told by ([`mod@super::leads`]).
-//! 3. Where a gate is open, more bytes are read until it is known which rules are left
-//!    ([`mod@super::trie`]); mostly none is. Only the automata of those are started.
+//! 2. There the byte before and the first byte are looked at together, and then bytes are read
+//!    until it is known which rules are left ([`mod@super::trie`]), or of which rules what they
+//!    want before them may begin, by which they are told ([`mod@super::leads`]). Mostly none is.
+//!    Only the automata of those are started.
 //!
 //! A rule that begins like any word is told by a byte that it needs further on
 //! ([`mod@super::wide`]). [`mod@super::walk`] puts it all in order.
@@ -18,9 +17,9 @@
 use super::RULES_MAX;
 use super::automaton::{Automaton, Before, DEAD};
 use super::candidate::Compiled;
-use super::gate::{Behind, NOTHING, Told, TripleSet, class_of};
 use super::leads::{After, first_bytes};
 use super::need::Need;
+use super::told::{Behind, Told, class_of};
 use super::trie::Trie;
 use super::wide::Wide;
 use super::windows;
@@ -31,7 +30,7 @@ use crate::prefilter::{ByteSet, Level, Prefilter, rarity};
 /// needs, if there is one.
 const RATE_MAX: f32 = 1.0 / 64.0;
 
-/// What tells a lead from a rule in the gate.
+/// What tells a lead from a rule in the tries.
 const LEAD: u16 = RULES_MAX as u16;
 
 /// The start filter of one scanner.
@@ -41,7 +40,7 @@ pub(crate) struct Starts {
     /// Where rules may start, and leads begin, that are told by windows.
     gaps: Gaps,
     /// The rules and leads that are told by what they begin with: behind a word, and elsewhere.
-    ahead: [Gate; 2],
+    ahead: [Trie; 2],
     pub(super) has_leads: bool,
     /// The rules that are told by a byte further on.
     pub(super) wide: Wide,
@@ -60,13 +59,6 @@ pub(super) struct Gaps {
     after_byte: Box<[u64; 256]>,
     /// The classes of first bytes where the text starts.
     at_start: u64,
-}
-
-/// Rules that are told by a few bytes in a row: first three at once, then one by one.
-#[derive(Debug)]
-struct Gate {
-    triples: TripleSet,
-    trie: Trie,
 }
 
 /// The rules that may start at a place, and those of which the lead may begin there.
@@ -130,7 +122,7 @@ impl Starts {
         Starts {
             prefilter: Prefilter::new(all_windows),
             gaps,
-            ahead: [Behind::Word, Behind::Other].map(|behind| Gate::new(&ahead, behind)),
+            ahead: [Behind::Word, Behind::Other].map(|behind| Trie::new(&ahead, behind)),
             has_leads,
             wide,
             before,
@@ -148,8 +140,8 @@ impl Starts {
 
     pub(super) fn table_bytes(&self) -> usize {
         let per_rule = size_of::<ByteSet>() * (self.before.len() + self.first.len());
-        let gates = self.ahead.iter().map(Gate::table_bytes).sum::<usize>();
-        self.prefilter.table_bytes() + gates + per_rule
+        let tries = self.ahead.iter().map(Trie::table_bytes).sum::<usize>();
+        self.prefilter.table_bytes() + tries + per_rule
     }
 
     /// What is told by windows and may be at this offset.
@@ -158,8 +150,8 @@ impl Starts {
         let (told, is_open) = match self.gaps.allow(bytes, offset) {
             true => {
                 let before = offset.checked_sub(1).map(|before| bytes[before]);
-                let gate = &self.ahead[Behind::from_byte(before) as usize];
-                gate.rules(bytes[offset..].iter())
+                let trie = &self.ahead[Behind::from_byte(before) as usize];
+                trie.rules(&bytes[offset..])
             }
             false => (&[][..], false),
         };
@@ -224,37 +216,6 @@ impl Gaps {
             None => self.at_start,
         };
         classes >> class_of(bytes[offset]) & 1 != 0
-    }
-}
-
-// === impl Gate ===
-
-impl Gate {
-    fn new(automata: &[Told<'_>], behind: Behind) -> Gate {
-        let mut triples = TripleSet::empty();
-        for told in automata {
-            triples.union(&TripleSet::read_by(told, behind));
-        }
-        Gate {
-            triples,
-            trie: Trie::new(automata, behind),
-        }
-    }
-
-    fn table_bytes(&self) -> usize {
-        self.triples.table_bytes() + self.trie.table_bytes()
-    }
-
-    /// The rules that are left after these bytes, and whether more may tell that it is fewer, and
-    /// none of them has matched.
-    #[inline]
-    fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8> + Clone) -> (&[u16], bool) {
-        let mut three = bytes.clone();
-        let mut class = || three.next().map_or(NOTHING, |byte| class_of(*byte));
-        match self.triples.contains(class(), class(), class()) {
-            true => self.trie.rules(bytes),
-            false => (&[], false),
-        }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! A [`Trie`] answers for all rules at the price of one: its nodes are sets of states of the
 //! rules' automata, made breadth first at load until there are [`NODES_MAX`] of them. It reads
-//! classes of bytes ([`mod@super::gate`]), from every start at once, and stops where one rule is
-//! left or the nodes end: so it may leave a rule that the rule's own automaton then refuses. A rule
-//! that has matched, or is as long as it may become, stays whatever follows: none is lost.
+//! classes of bytes ([`mod@super::told`]), from every start at once, and stops where one rule is
+//! left after [`ALONE_DEPTH`] bytes, or the nodes end: so it may leave a rule that the rule's own
+//! automaton then refuses. A rule that has matched, or is as long as it may become, stays whatever
+//! follows: none is lost.
 //!
 //! Breadth first ends after some six bytes when rules are hundreds. There a few ways are still
 //! crowded: a number that goes on may be anything. So [`CROWD_NODES_MAX`] more nodes are made, each
@@ -15,7 +16,7 @@ use std::collections::{BinaryHeap, HashMap};
 use foldhash::fast::FixedState;
 
 use super::automaton::DEAD;
-use super::gate::{Behind, CLASSES, Reader, Told, class_of};
+use super::told::{Behind, CLASSES, Reader, Told, class_of};
 
 /// The most nodes of which a byte is read; each takes 128 bytes.
 const NODES_MAX: usize = 8192;
@@ -50,6 +51,8 @@ const MATCHED: u16 = u16::MAX;
 #[derive(Debug)]
 pub(super) struct Trie {
     root: u16,
+    /// What is after two classes of bytes, one step instead of two that wait for each other.
+    pairs: Box<[u16; CLASSES * CLASSES]>,
     /// What is after a class of bytes: row node, column class.
     next: Box<[[u16; CLASSES]]>,
     /// By node: its list, marked when a rule of it has matched.
@@ -101,15 +104,24 @@ impl Trie {
 
     pub(super) fn table_bytes(&self) -> usize {
         let lists = self.lists.iter().map(|list| size_of_val(&**list));
-        size_of_val(&*self.next) + size_of_val(&*self.lists) + lists.sum::<usize>()
+        size_of_val(&*self.next)
+            + size_of_val(&*self.pairs)
+            + size_of_val(&*self.lists)
+            + lists.sum::<usize>()
     }
 
     /// The rules that are left after the bytes, and whether more bytes may tell that it is fewer,
     /// and none of them has matched.
     #[inline]
-    pub(super) fn rules<'a>(&self, bytes: impl Iterator<Item = &'a u8>) -> (&[u16], bool) {
-        let mut entry = self.root;
-        for byte in bytes {
+    pub(super) fn rules(&self, bytes: &[u8]) -> (&[u16], bool) {
+        let (mut entry, rest) = match bytes {
+            [first, second, rest @ ..] => {
+                let first = usize::from(class_of(*first)) * CLASSES;
+                (self.pairs[first + usize::from(class_of(*second))], rest)
+            }
+            _ => (self.root, bytes),
+        };
+        for byte in rest {
             if entry & LEAF != 0 {
                 break;
             }
@@ -250,9 +262,20 @@ impl<'a> Draft<'a> {
                 .unwrap_or_else(|| self.lists_of_nodes[usize::from(entry)] | LEAF),
             _ => entry,
         };
+        let root = made(root);
+        let next: Box<[[u16; CLASSES]]> = rows.iter().map(|(_, row)| row.map(made)).collect();
+        let after = |entry: u16, class: usize| match entry & LEAF {
+            0 => next[usize::from(entry)][class],
+            _ => entry,
+        };
+        let mut pairs = Box::new([NONE; CLASSES * CLASSES]);
+        for (at, pair) in pairs.iter_mut().enumerate() {
+            *pair = after(after(root, at / CLASSES), at % CLASSES);
+        }
         Trie {
-            root: made(root),
-            next: rows.iter().map(|(_, row)| row.map(made)).collect(),
+            root,
+            pairs,
+            next,
             lists_of_nodes: rows
                 .iter()
                 .map(|(node, _)| self.lists_of_nodes[usize::from(*node)])
@@ -304,7 +327,7 @@ mod tests {
         for example in rules.iter().flat_map(|rule| &rule.matches) {
             for (at, _) in example.match_indices(|c: char| c.is_ascii_digit()) {
                 let bytes = &example.as_bytes()[at..];
-                let left = trie.rules(bytes.iter()).0;
+                let left = trie.rules(bytes).0;
                 for told in &told {
                     if matches(told.automaton, bytes) {
                         found += 1;
@@ -314,7 +337,7 @@ mod tests {
             }
         }
         assert!(found > 1000, "the examples have numbers: {found}");
-        let left = |text: &str| trie.rules(text.as_bytes().iter()).0.len();
+        let left = |text: &str| trie.rules(text.as_bytes()).0.len();
         assert!(left("1733735821,") < left("1733735") / 2);
     }
 }

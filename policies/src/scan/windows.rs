@@ -6,7 +6,7 @@
 //! exactly: from some byte on all ways share one window.
 
 use super::automaton::{Automaton, Before, DEAD};
-use super::gate::Told;
+use super::told::Told;
 use crate::prefilter::bytes::{ALL, contains, insert};
 use crate::prefilter::{ByteSet, WINDOW_BYTES, Window};
 
