@@ -44,6 +44,9 @@ const ACCEPTS_AT_END: u8 = 2;
 /// A match longer than any that ends here is possible.
 const GROWS: u8 = 4;
 
+/// How many bytes of ordinary text may lead elsewhere where nearly any goes on.
+const OTHER_TEXT_BYTES_MAX: usize = 16;
+
 /// What stood before the first byte, as far as an assertion can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
@@ -187,6 +190,45 @@ impl Automaton {
     #[inline]
     pub(crate) fn grows(&self, state: u16) -> bool {
         self.flags[usize::from(state)] & GROWS != 0
+    }
+
+    /// Can ordinary text go on for ever, nearly whatever it says, while no match ends in it?
+    /// `decided` says that an end counts by itself, whatever stands behind it.
+    pub(crate) fn waits_in_any_text(&self, decided: bool) -> bool {
+        let text: Vec<u8> = (b' '..=b'~').chain([b'\n']).collect();
+        let mut weights = [0_usize; 256];
+        for byte in &text {
+            weights[usize::from(self.class_of(*byte))] += 1;
+        }
+        let sample = |class: u8| text.iter().find(|byte| self.class_of(**byte) == class);
+        // One byte for each class that has any, with how many bytes of text it stands for.
+        let classes: Vec<(u8, usize)> = (0..=u8::MAX)
+            .filter_map(|class| Some((*sample(class)?, weights[usize::from(class)])))
+            .collect();
+        let ends = |state: u16| {
+            let ended = |(byte, _): &(u8, usize)| self.step(state, *byte).1;
+            decided && (self.accepts_at_end(state) || classes.iter().any(ended))
+        };
+        let count = self.flags.len() as u16;
+        let mut waits: Vec<bool> = (0..count).map(|at| at != DEAD && !ends(at)).collect();
+        // What leads out of the waiting states is taken away until nothing does.
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for state in (0..count).rev().filter(|at| *at != DEAD) {
+                if !waits[usize::from(state)] {
+                    continue;
+                }
+                let stays = |byte: u8| waits[usize::from(self.step(state, byte).0)];
+                let kept = classes.iter().filter(|(byte, _)| stays(*byte));
+                let kept: usize = kept.map(|(_, weight)| weight).sum();
+                if !stays(b' ') || kept + OTHER_TEXT_BYTES_MAX < text.len() {
+                    waits[usize::from(state)] = false;
+                    changed = true;
+                }
+            }
+        }
+        waits.contains(&true)
     }
 }
 

@@ -124,6 +124,12 @@ impl Compiled {
         })
     }
 
+    /// Would a match be taken for granted, as longer than the rule's bound, although nearly any
+    /// text goes on there and nothing has ended yet that the rule asks for?
+    pub(crate) fn swallows_text(&self) -> bool {
+        self.automaton.waits_in_any_text(self.before.is_none())
+    }
+
     /// What leads to the rule's starts; only of a rule that is told by it.
     #[inline]
     pub(super) fn lead(&self) -> &Lead {

@@ -7,7 +7,8 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::allow;
 use super::decompose::{Row, Whole, bytes_min, flat, rows, trim_outer, without_groups};
-use super::keywords::{required, whole_words, with_dots};
+use super::gaps;
+use super::keywords::{as_context, required, whole_words, with_dots};
 use super::shape::{
     REGION_BYTES, ROUNDS_COUNTED_MAX, Shape, TAIL_BYTES_MIN, ask_for_keywords, context_of, looser,
     shape,
@@ -188,43 +189,98 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
         ask_for_keywords(reading, at, &draft.keywords, &mut shape);
     }
     let rule = finish(draft, shape);
-    let Err(reason) = Compiled::new(&rule) else {
+    let Err(reason) = runs(&rule) else {
         return vec![rule];
     };
     let split = split_prefix(&rule);
-    if split.iter().all(|rule| Compiled::new(rule).is_ok()) && !split.is_empty() {
+    if split.iter().all(|rule| runs(rule).is_ok()) && !split.is_empty() {
         return split;
     }
-    if let Some(rule) = with_shorter_prefix(&rule) {
-        let what = "what stands before the secret is dear: its end is asked for";
+    if let Some(shorter) = with_shorter_prefix(&rule, &draft.keywords) {
+        let what = match (&rule.context, &shorter.context) {
+            (None, Some(near)) => format!(
+                "what stands before the secret is dear: its end is asked for, and a whole word \
+                 within {} bytes",
+                near.within
+            ),
+            _ => "what stands before the secret is dear: its end is asked for".to_owned(),
+        };
         reading.note(at, ImportKind::Approximated, what);
-        return vec![rule];
+        return vec![shorter];
     }
-    let looser = Rule {
-        pattern: pattern(looser(&rule.pattern.hir)),
-        ..rule
-    };
-    match Compiled::new(&looser) {
-        Ok(_) => {
-            let what = format!("repetitions are counted to {ROUNDS_COUNTED_MAX} only");
-            reading.note(at, ImportKind::Approximated, what);
-            vec![looser]
+    let counted = format!("repetitions are counted to {ROUNDS_COUNTED_MAX} only");
+    let looser = with_pattern(&rule, looser(&rule.pattern.hir));
+    let mut ways = with_gaps(&rule, &[]);
+    if looser.pattern.hir != rule.pattern.hir {
+        ways.push((vec![looser.clone()], vec![counted.clone()]));
+        ways.extend(with_gaps(&looser, &[counted]));
+    }
+    for (rules, told) in ways {
+        if rules.iter().all(|rule| runs(rule).is_ok()) {
+            for what in told {
+                reading.note(at, ImportKind::Approximated, what);
+            }
+            return rules;
         }
-        Err(_) => {
-            let what = format!("the expression is too dear: {reason}");
-            reading.note(at, ImportKind::Refused, what);
-            Vec::new()
-        }
+    }
+    reading.note(at, ImportKind::Refused, reason);
+    Vec::new()
+}
+
+/// Can the rule be run, and does it find nothing merely because much text follows a mark?
+fn runs(rule: &Rule) -> Result<(), String> {
+    let compiled =
+        Compiled::new(rule).map_err(|reason| format!("the expression is too dear: {reason}"))?;
+    let longest = rule.pattern.hir.properties().maximum_len();
+    let bounded = longest.is_some_and(|bytes| bytes <= rule.max_len);
+    match !bounded && (gaps::has_long(&rule.pattern.hir) || compiled.swallows_text()) {
+        true => Err("any text of any length may stand between its marks".to_owned()),
+        false => Ok(()),
     }
 }
 
-/// A rule for each of the words with which what stands before a secret may begin: many words and
-/// a stretch behind them that may contain them make one automaton large.
-fn split_prefix(rule: &Rule) -> Vec<Rule> {
-    let Some(after) = &rule.after else {
-        return Vec::new();
-    };
-    let parts = flat(after.hir.clone());
+/// Rules with nearly any text between two marks followed less far, one or one for each branch, and
+/// what is to be told of that.
+fn with_gaps(rule: &Rule, told: &[String]) -> Vec<(Vec<Rule>, Vec<String>)> {
+    let mut ways = Vec::new();
+    for gap in gaps::CHARACTERS {
+        let hir = gaps::within(&rule.pattern.hir, gap);
+        if hir == rule.pattern.hir {
+            continue;
+        }
+        let what = format!("nearly any text between two marks is followed for {gap} characters");
+        let told = [told, &[what]].concat();
+        let narrower = with_pattern(rule, hir);
+        let split = split_pattern(&narrower);
+        ways.push((vec![narrower], told.clone()));
+        if !split.is_empty() {
+            ways.push((split, told));
+        }
+    }
+    ways
+}
+
+fn with_pattern(rule: &Rule, hir: Hir) -> Rule {
+    let longest = hir.properties().maximum_len().unwrap_or(usize::MAX);
+    Rule {
+        max_len: longest.min(rule.max_len),
+        pattern: pattern(hir),
+        ..rule.clone()
+    }
+}
+
+/// A rule for each branch of the first alternation that a match contains.
+fn split_pattern(rule: &Rule) -> Vec<Rule> {
+    let with = |hir| with_pattern(rule, hir);
+    branches_of(&rule.pattern.hir)
+        .into_iter()
+        .map(with)
+        .collect()
+}
+
+/// The expression once for each branch of its first alternation; nothing if it has none.
+fn branches_of(hir: &Hir) -> Vec<Hir> {
+    let parts = flat(hir.clone());
     let branched = parts
         .iter()
         .enumerate()
@@ -240,12 +296,22 @@ fn split_prefix(rule: &Rule) -> Vec<Rule> {
     let with = |branch: &Hir| {
         let mut parts = parts.clone();
         parts[at] = branch.clone();
-        Rule {
-            after: Some(pattern(Hir::concat(parts))),
-            ..rule.clone()
-        }
+        Hir::concat(parts)
     };
     branches.iter().map(with).collect()
+}
+
+/// A rule for each of the words with which what stands before a secret may begin: many words and
+/// a stretch behind them that may contain them make one automaton large.
+fn split_prefix(rule: &Rule) -> Vec<Rule> {
+    let Some(after) = &rule.after else {
+        return Vec::new();
+    };
+    let with = |hir| Rule {
+        after: Some(pattern(hir)),
+        ..rule.clone()
+    };
+    branches_of(&after.hir).into_iter().map(with).collect()
 }
 
 fn finish(draft: &Draft, shape: Shape) -> Rule {
@@ -306,8 +372,9 @@ pub(super) fn slug(name: &str) -> String {
 }
 
 /// The rule with as much of what stands before its secret as can be run, and with a word for the
-/// rest where one is sure to stand there whole.
-fn with_shorter_prefix(rule: &Rule) -> Option<Rule> {
+/// rest where one is sure to stand there whole, or else, where a gap is
+/// left out, the file's own keywords.
+fn with_shorter_prefix(rule: &Rule, keywords: &[String]) -> Option<Rule> {
     let parts = flat(rule.after.as_ref()?.hir.clone());
     (1..parts.len()).take(PREFIX_TRIES_MAX).find_map(|from| {
         let tail = trim_outer(parts[from..].to_vec());
@@ -315,12 +382,18 @@ fn with_shorter_prefix(rule: &Rule) -> Option<Rule> {
         if tail.is_empty() || (words.is_empty() && bytes_min(&tail) < TAIL_BYTES_MIN) {
             return None;
         }
+        let left = Hir::concat([&tail[..], std::slice::from_ref(&rule.pattern.hir)].concat());
+        let gap = gaps::has_bytes(&rule.after.as_ref()?.hir);
+        let words = match words.is_empty() && gap && !required(&left, keywords) {
+            true => as_context(keywords),
+            false => words,
+        };
         let shorter = Rule {
             after: Some(pattern(Hir::concat(tail))),
             context: rule.context.clone().or_else(|| context_of(words)),
             ..rule.clone()
         };
-        Compiled::new(&shorter).is_ok().then_some(shorter)
+        runs(&shorter).is_ok().then_some(shorter)
     })
 }
 

@@ -12,6 +12,12 @@ use super::decompose::flat;
 /// How many parts of an expression are read for the literals at its beginning.
 const PARTS_MAX: usize = 48;
 
+/// How many phrases an expression is written out as.
+const PHRASES_MAX: usize = 64;
+
+/// A class of more characters is not written out.
+const CLASS_MAX: usize = 8;
+
 /// Whether each match of `hir` contains one of `words`, which are of lower case, in any case.
 /// Errs on the side of no.
 pub(super) fn required(hir: &Hir, words: &[String]) -> bool {
@@ -99,33 +105,93 @@ fn any(class: &ClassUnicode) -> bool {
         && ranges.last().is_some_and(|range| range.end() == char::MAX)
 }
 
-/// The words of the first part of an expression that has any and after which no letter follows.
+/// What the first stretch of an expression says that can be written out as words or phrases and
+/// after which no letter follows. Of blanks that may be many, none and one are written out.
 pub(super) fn whole_words(parts: &[Hir]) -> Vec<String> {
     let parts = flat(lower(&Hir::concat(parts.to_vec())));
-    let ends = |at: usize| match parts.get(at + 1).map(Hir::kind) {
-        Some(HirKind::Look(look)) => matches!(look, Look::WordAscii | Look::WordEndAscii),
-        _ => false,
+    let ends = |part: &Hir| {
+        matches!(
+            part.kind(),
+            HirKind::Look(Look::WordAscii | Look::WordEndAscii)
+        )
     };
-    let words = |(at, part): (usize, &Hir)| {
-        let mut words = Vec::new();
-        if ends(at) {
-            literals(part, &mut words);
+    let mut from = 0;
+    while from < parts.len() {
+        let mut said = vec![String::new()];
+        let mut whole = Vec::new();
+        let mut at = from;
+        while let Some(part) = parts.get(at) {
+            if ends(part) {
+                whole.clone_from(&said);
+            } else if let Some(longer) = written_out(part).and_then(|next| joined(&said, &next)) {
+                said = longer;
+            } else {
+                break;
+            }
+            at += 1;
         }
-        let words = as_context(&words);
-        (!words.is_empty()).then_some(words)
-    };
-    parts.iter().enumerate().find_map(words).unwrap_or_default()
+        let words = as_context(&whole);
+        if !words.is_empty() {
+            return words;
+        }
+        from += 1;
+    }
+    Vec::new()
 }
 
-/// The literals that are alternatives of one another.
-fn literals(hir: &Hir, found: &mut Vec<String>) {
+/// The texts that a part matches, if they are few.
+fn written_out(hir: &Hir) -> Option<Vec<String>> {
     match hir.kind() {
-        HirKind::Literal(literal) => {
-            found.extend(std::str::from_utf8(&literal.0).ok().map(str::to_owned));
+        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
+        HirKind::Class(Class::Unicode(class)) => {
+            let blank = |c: &char| class.iter().any(|it| (it.start()..=it.end()).contains(c));
+            if class.iter().all(|range| range.end() <= ' ') {
+                return blank(&' ').then(|| vec![" ".to_owned()]);
+            }
+            let all = class.iter().flat_map(|range| range.start()..=range.end());
+            let all: Vec<String> = all.take(CLASS_MAX + 1).map(String::from).collect();
+            (all.len() <= CLASS_MAX).then_some(all)
         }
-        HirKind::Alternation(branches) => branches.iter().for_each(|it| literals(it, found)),
-        _ => {}
+        HirKind::Repetition(Repetition {
+            min: min @ 0..=1,
+            max,
+            sub,
+            ..
+        }) => {
+            let once = written_out(sub)?;
+            let blanks = once.iter().all(|text| text == " ");
+            match (min, max) {
+                (0, Some(1)) => Some([vec![String::new()], once].concat()),
+                (0, _) if blanks => Some([vec![String::new()], once].concat()),
+                (1, _) if blanks => Some(once),
+                _ => None,
+            }
+        }
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![String::new()], |said, part| {
+            joined(&said, &written_out(part)?)
+        }),
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(written_out(branch)?);
+            }
+            (all.len() <= PHRASES_MAX).then_some(all)
+        }
+        HirKind::Empty => Some(vec![String::new()]),
+        _ => None,
     }
+}
+
+/// Each of the one followed by each of the others.
+fn joined(said: &[String], next: &[String]) -> Option<Vec<String>> {
+    if said.len() * next.len() > PHRASES_MAX {
+        return None;
+    }
+    let mut longer = Vec::new();
+    for text in said {
+        longer.extend(next.iter().map(|next| format!("{text}{next}")));
+    }
+    Some(longer)
 }
 
 /// The words as context can ask for them: letters and digits at both ends, each once.
@@ -172,6 +238,9 @@ mod tests {
         let of = |pattern: &str| whole_words(&[parse(pattern).expect("parses")]);
         assert_eq!(of(r"(?i)\b(?:curl|wget)\b.*x"), ["curl", "wget"]);
         assert_eq!(of(r"(?i)\bpoly.{0,20}key"), [""; 0]);
+        assert_eq!(of(r"(?i)\bpoly.{0,20}\bkey\b"), ["key"]);
+        let phrases = ["kind:b", "kind:'b", "kind: b", "kind: 'b"];
+        assert_eq!(of(r"(?i)\bkind:[ \t]*'?\bb\b'?.*x"), phrases);
         let words = ["sgp_".to_owned(), "Sgp".to_owned(), "_".to_owned()];
         assert_eq!(as_context(&words), ["sgp"]);
     }

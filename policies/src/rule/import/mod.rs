@@ -6,13 +6,15 @@
 //! | Presidio recognizers, YAML or JSON | `recognizers`, `ad_hoc_recognizers`, or a list of tables with `supported_entity` |
 //!
 //! Whatever such a file asks for is honoured exactly, honoured in part, or not at all; the last two
-//! are told as [`ImportNote`]s, never passed over. What is left out errs towards finding more.
+//! are told as [`ImportNote`]s, never passed over. What is left out errs towards finding more,
+//! but never so far that a mark and much text behind it are a match (see `gaps`).
 //! A file that is not of its format at all is refused with the place of its fault.
 
 mod allow;
 mod decompose;
 mod draft;
 mod filter;
+mod gaps;
 mod gitleaks;
 mod go;
 mod keywords;

@@ -6,6 +6,7 @@
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
 
 use super::decompose::{Row, bytes_max, bytes_min, flat, is_any_text, trim_far, trim_outer};
+use super::gaps::{in_bytes, is_gap};
 use super::keywords::{as_context, whole_words};
 use super::{At, ImportKind, Reading};
 use crate::rule::{Context, LOOK_AHEAD_BYTES_MAX, LOOK_BEHIND_BYTES_MAX};
@@ -58,6 +59,12 @@ pub(super) fn shape(reading: &mut Reading, at: &At<'_>, row: Row) -> Shape {
             *parts = bounded;
         }
     }
+    if !fits(&prefix, LOOK_BEHIND_BYTES_MAX) && prefix.iter().any(|part| in_bytes(part) != *part) {
+        let what = "any text before the secret is counted in bytes";
+        reading.note(at, ImportKind::Approximated, what);
+        let bounded = prefix.iter().map(with_bounded_blanks);
+        prefix = bounded.map(|part| in_bytes(&part)).flat_map(flat).collect();
+    }
     let mut context = None;
     if !fits(&prefix, LOOK_BEHIND_BYTES_MAX) {
         let (tail, words) = tail(&prefix);
@@ -72,6 +79,19 @@ pub(super) fn shape(reading: &mut Reading, at: &At<'_>, row: Row) -> Shape {
             reading.note(at, ImportKind::Approximated, what);
             context = context_of(words);
             prefix = tail;
+        }
+    }
+    if !fits(&suffix, LOOK_AHEAD_BYTES_MAX) && fits(&prefix, LOOK_BEHIND_BYTES_MAX) {
+        let (head, words) = head(&suffix);
+        // Words are a kind of context already, or what is left tells nothing.
+        if let (None, Some(behind)) = (&context, context_behind(words)) {
+            let what = format!(
+                "what stands behind the secret is long: its beginning is asked for, and a word of \
+                 its end within {LOOK_BEHIND_BYTES_MAX} bytes"
+            );
+            reading.note(at, ImportKind::Approximated, what);
+            context = Some(behind);
+            suffix = head;
         }
     }
     if !fits(&prefix, LOOK_BEHIND_BYTES_MAX) || !fits(&suffix, LOOK_AHEAD_BYTES_MAX) {
@@ -203,6 +223,24 @@ fn tail(prefix: &[Hir]) -> (Vec<Hir>, Vec<String>) {
     (trim_outer(prefix[from..].to_vec()), words)
 }
 
+/// The beginning of a suffix that can be looked ahead at, and words that the rest of it contains.
+fn head(suffix: &[Hir]) -> (Vec<Hir>, Vec<String>) {
+    let fits =
+        |to: &usize| bytes_max(&suffix[..*to]).is_some_and(|bytes| bytes <= LOOK_AHEAD_BYTES_MAX);
+    let to = (0..suffix.len()).take_while(fits).last().unwrap_or(0);
+    let words = whole_words(&suffix[to..]);
+    (trim_far(suffix[..to].to_vec()), words)
+}
+
+/// One of these words shortly behind a match.
+fn context_behind(words: Vec<String>) -> Option<Context> {
+    (!words.is_empty()).then_some(Context {
+        words,
+        within: 0,
+        after: LOOK_BEHIND_BYTES_MAX,
+    })
+}
+
 /// One of these words shortly before a match.
 pub(super) fn context_of(words: Vec<String>) -> Option<Context> {
     (!words.is_empty()).then_some(Context {
@@ -235,10 +273,11 @@ pub(super) fn ask_for_keywords(
     shape.context = context_of(words);
 }
 
-/// The expression with long counts made shorter.
+/// The expression with long counts made shorter, but for those of a gap.
 pub(super) fn looser(hir: &Hir) -> Hir {
     let all = |parts: &[Hir]| parts.iter().map(looser).collect::<Vec<_>>();
     match hir.kind() {
+        HirKind::Repetition(_) if is_gap(hir) => hir.clone(),
         HirKind::Repetition(it) => {
             let sub = Box::new(looser(&it.sub));
             let long =
