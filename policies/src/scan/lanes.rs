@@ -83,6 +83,7 @@ impl Lanes {
                 }
             }
         }
+        effort.work.spend(leads.take_steps());
         if masks {
             cursor.close(view);
         }

@@ -76,6 +76,8 @@ pub(crate) struct Leads {
     /// The rules of the place that a walk found last, if they come from several sources; here
     /// because walks are many and short.
     pub(super) merged: Vec<u16>,
+    /// Bytes that were read and have not been counted.
+    steps: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -326,6 +328,7 @@ impl Leads {
             _ => &lead.name,
         };
         for byte in view.from(live.at) {
+            self.steps += 1;
             let (next, ended) = automaton.step(live.state, *byte);
             if ended {
                 self.read_to(scanner, view, lead, live);
@@ -405,6 +408,11 @@ impl Leads {
             self.due.drain(..index);
         }
         much
+    }
+
+    /// The bytes that were read since this was asked last.
+    pub(super) fn take_steps(&mut self) -> u64 {
+        std::mem::take(&mut self.steps)
     }
 
     /// The view has been read; nothing will start before `needed` any more.
