@@ -91,20 +91,27 @@ impl Look {
     /// has not been read; if none is called, all has been.
     #[inline]
     pub(crate) fn read(&mut self, level: Level, text: &str, wanted: Wanted) -> Option<Call> {
-        let bytes = text.as_bytes();
+        let (table, bytes): (&Flags, _) = (&TABLE, text.as_bytes());
         let mut from = 0;
-        while from < bytes.len() {
-            let piece = &bytes[from..bytes.len().min(from + GO)];
-            let masks = TABLE.masks(level, piece);
-            let asked = masks[MARK] | masks[FOLDS];
+        // The bytes before are in the lowest bits; later they are read again with those behind.
+        let mut words = table.masks(level, &bytes[..bytes.len().min(GO)]);
+        words.iter_mut().for_each(|word| *word <<= BACK);
+        for (word, before) in words.iter_mut().zip(self.before) {
+            *word |= u64::from(before);
+        }
+        loop {
+            let read = (bytes.len() - from).min(GO);
+            let asked = (words[MARK] | words[FOLDS]) >> BACK;
             let escapes = match wanted.escapes && asked != 0 {
                 true => first_undone(text, from, asked),
                 false => None,
             };
-            let words: [u64; RUNS] =
-                std::array::from_fn(|flag| masks[flag] << BACK | u64::from(self.before[flag]));
-            let runs = run_ends(&words) >> BACK;
-            let runs = (wanted.runs && runs != 0).then(|| from + runs.trailing_zeros() as usize);
+            let runs = if wanted.runs {
+                run_ends(&words) >> BACK
+            } else {
+                0
+            };
+            let runs = (runs != 0).then(|| from + runs.trailing_zeros() as usize);
             if let Some(at) = [escapes, runs].into_iter().flatten().min() {
                 self.note(&words, at - from);
                 return Some(Call {
@@ -113,15 +120,18 @@ impl Look {
                     runs: runs == Some(at),
                 });
             }
-            self.note(&words, piece.len());
-            from += piece.len();
+            from += read;
+            if from == bytes.len() {
+                self.note(&words, read);
+                return None;
+            }
+            words = table.masks(level, &bytes[from - BACK..bytes.len().min(from + GO)]);
         }
-        None
     }
 
     /// So many bytes of these words have been read.
     #[inline]
-    fn note(&mut self, words: &[u64; RUNS], count: usize) {
+    fn note(&mut self, words: &[u64; FLAGS], count: usize) {
         for (before, word) in self.before.iter_mut().zip(words) {
             *before = (word >> count) as u16 & ((1 << BACK) - 1);
         }
@@ -155,7 +165,7 @@ pub(crate) fn run_within(text: &str, most: usize) -> usize {
 
 /// Where runs show that they may hide text: their eighth character, or twelfth digit.
 #[inline]
-fn run_ends(words: &[u64; RUNS]) -> u64 {
+fn run_ends(words: &[u64; FLAGS]) -> u64 {
     let group = words[BASE64] & words[THIRD] << 1 & words[SECOND] << 2 & words[FIRST] << 3;
     let pair = words[HEX] & words[LEADS] << 1;
     let two = pair & pair << 2;
