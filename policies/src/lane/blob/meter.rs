@@ -1,6 +1,7 @@
 //! Base64 and hexadecimal runs of a text, measured while they grow.
 
 use super::classify::{BlobKind, CLASSIFY_BYTES, classify};
+use crate::lane::look::base64_value;
 
 /// What a run looks like is asked first when so many bytes of it are decoded, then once more when
 /// [`CLASSIFY_BYTES`] are: a few formats need their first member's name.
@@ -210,17 +211,6 @@ impl Decoded {
         self.count = 0;
         self.printable = 0;
     }
-}
-
-fn base64_value(byte: u8) -> Option<u8> {
-    Some(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
