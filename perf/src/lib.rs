@@ -10,6 +10,7 @@
 //! - [`traffic`]: the request and the answers, byte by byte
 //! - [`upstream`]: the server that gives those answers
 //! - [`driver`]: the closed loop, and the verification
+//! - [`floor`]: the cheapest thing that can carry the same bytes
 //! - [`subject`]: how each subject is configured and started
 //! - [`process`], [`cpu`], [`machine`]: children, their CPU time, and where all this ran
 //! - [`compare`]: rounds; [`report`]: statistics, table, JSON
@@ -31,6 +32,7 @@ pub mod dice;
 pub mod driver;
 pub mod error;
 pub mod figures;
+pub mod floor;
 pub mod generate;
 pub mod hold;
 pub mod machine;

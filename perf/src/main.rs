@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use penstock_perf::compare::{self, Options};
 use penstock_perf::detect::{self, vectors};
 use penstock_perf::error::{Doing, Error, Result};
+use penstock_perf::floor::Floor;
 use penstock_perf::machine::{self, Machine, Moment};
 use penstock_perf::process;
 use penstock_perf::report::{Comparison, Line};
@@ -58,6 +60,12 @@ enum Command {
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },
+    /// Relay bytes to an upstream from a loopback port, which is printed.
+    #[command(hide = true)]
+    Floor {
+        #[arg(long)]
+        upstream: SocketAddr,
+    },
     /// Serve a scenario's answers on a loopback port, which is printed.
     #[command(hide = true)]
     Upstream {
@@ -71,7 +79,7 @@ struct CompareArguments {
     /// Kinds of traffic: small, stream1, stream100, stream1000.
     #[arg(long, value_delimiter = ',', default_value = "small,stream100")]
     scenario: Vec<Scenario>,
-    /// Who carries it: direct, nginx, haproxy, penstock-off, penstock-auth, penstock-on.
+    /// Who carries it: direct, floor, nginx, haproxy, penstock-off, penstock-auth, penstock-on.
     #[arg(
         long,
         value_delimiter = ',',
@@ -122,6 +130,7 @@ fn main() -> ExitCode {
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
+        Command::Floor { upstream } => relay(upstream).map(|()| true),
         Command::Upstream { scenario } => serve(&scenario).map(|()| true),
     };
     match outcome {
@@ -132,6 +141,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn relay(upstream: SocketAddr) -> Result<()> {
+    process::raise_file_limit()?;
+    let floor = Floor::bind(upstream)?;
+    println!("{}", floor.address()?);
+    floor.serve()
 }
 
 fn serve(scenario: &Scenario) -> Result<()> {

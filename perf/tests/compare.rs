@@ -63,6 +63,22 @@ fn a_direct_comparison_yields_every_figure_of_every_scenario() {
 }
 
 #[test]
+fn the_floor_carries_answers_and_streams() {
+    let arguments = ["--scenario=small,stream1", "--subjects=floor", "--rounds=1"];
+    let output = compare(&[&arguments[..], &["--duration=100ms", "--json"]].concat());
+    if errors(&output).contains("making an io_uring") {
+        eprintln!("skipped: no io_uring here");
+        return;
+    }
+    assert!(output.status.success(), "{}", errors(&output));
+    let costs = lines(&output)
+        .iter()
+        .filter(|line| line["subject"] == "floor" && line["figure"] == "cpu_us_per_unit")
+        .count();
+    assert_eq!(costs, 2);
+}
+
+#[test]
 fn results_are_written_with_the_machine_they_came_from() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = compare(&[

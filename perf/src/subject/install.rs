@@ -24,7 +24,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// systemd the package also starts the proxy's service, which this does not undo.
 pub fn ensure(subject: Subject, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     match subject {
-        Subject::Direct => Ok(()),
+        Subject::Direct | Subject::Floor => Ok(()),
         Subject::Nginx | Subject::Haproxy => ensure_package(subject.name(), say),
         Subject::PenstockOff | Subject::PenstockAuth => ensure_built(&[GATEWAY]),
         Subject::PenstockOn => ensure_built(&[GATEWAY, RECORDER]),

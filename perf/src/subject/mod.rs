@@ -26,6 +26,8 @@ use credential::Credential;
 pub enum Subject {
     /// Nothing in between: the figures are those of the upstream itself, on the subject's core.
     Direct,
+    /// A raw io_uring relay of bytes: the least that any subject could cost.
+    Floor,
     /// nginx, relaying blindly.
     Nginx,
     /// haproxy, relaying blindly.
@@ -41,6 +43,7 @@ pub enum Subject {
 /// Every subject, in the order in which help names them.
 pub const SUBJECTS: &[Subject] = &[
     Subject::Direct,
+    Subject::Floor,
     Subject::Nginx,
     Subject::Haproxy,
     Subject::PenstockOff,
@@ -81,6 +84,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Subject::Direct => "direct",
+            Subject::Floor => "floor",
             Subject::Nginx => "nginx",
             Subject::Haproxy => "haproxy",
             Subject::PenstockOff => "penstock-off",
@@ -106,6 +110,7 @@ impl Subject {
     pub fn start(self, setting: &Setting<'_>) -> Result<Option<Started>> {
         match self {
             Subject::Direct => Ok(None),
+            Subject::Floor => setting.start_floor().map(Some),
             Subject::Nginx => setting.start_nginx().map(Some),
             Subject::Haproxy => setting.start_haproxy().map(Some),
             Subject::PenstockOff => {
@@ -148,6 +153,25 @@ impl FromStr for Subject {
 // === impl Setting ===
 
 impl Setting<'_> {
+    /// The floor is this program; it has nothing to configure but its upstream.
+    fn start_floor(&self) -> Result<Started> {
+        let this = std::env::current_exe().doing(|| "finding this program".into())?;
+        let upstream = self.upstream.to_string();
+        let run = arguments(&[&"floor", &"--upstream", &upstream]);
+        let core = self.placement.subject;
+        let mut process = Running::start("floor", core, &this, &run, self.directory)?;
+        let log = process.log().to_owned();
+        let line = process.wait_for_line(&log)?;
+        match line.parse() {
+            Ok(address) => Ok(Started {
+                address,
+                process,
+                recorder: None,
+            }),
+            Err(_) => Err(process.failure("did not say where it listens".into())),
+        }
+    }
+
     fn start_nginx(&self) -> Result<Started> {
         let buffering = if self.scenario.streams() { "off" } else { "on" };
         self.start_proxy(
@@ -258,7 +282,7 @@ mod tests {
             "apache"
                 .parse::<Subject>()
                 .expect_err("none")
-                .contains("direct, nginx")
+                .contains("direct, floor, nginx")
         );
     }
 }
