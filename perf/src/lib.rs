@@ -15,6 +15,8 @@
 //! - [`process`], [`cpu`], [`machine`]: children, their CPU time, and where all this ran
 //! - [`compare`]: rounds; [`report`]: statistics, table, JSON
 //!
+//! Where that CPU time goes is shown by [`profile`].
+//!
 //! Beside that, the text commands look at scanning alone, without any proxy:
 //!
 //! - [`corpus`]: texts that nobody here wrote; [`tokens`]: cut as a model would give them
@@ -39,6 +41,7 @@ pub mod machine;
 pub mod oracle;
 pub mod poller;
 pub mod process;
+pub mod profile;
 pub mod report;
 pub mod rulesets;
 pub mod scenario;

@@ -22,7 +22,7 @@ use penstock_perf::report::{Comparison, Line};
 use penstock_perf::scenario::Scenario;
 use penstock_perf::subject::{Subject, install};
 use penstock_perf::upstream::Upstream;
-use penstock_perf::{corpus, hold, oracle, speed};
+use penstock_perf::{corpus, hold, oracle, profile, speed};
 
 /// Shortest and longest measured window.
 const WINDOW_MIN: Duration = Duration::from_millis(50);
@@ -52,6 +52,8 @@ enum Command {
     Detect(detect::Arguments),
     /// Write labelled texts made of the shipped rules' own examples.
     Vectors(vectors::Arguments),
+    /// Show where the CPU time of the gateway goes under a scenario: a flame graph, and tables.
+    Profile(profile::Arguments),
     /// Become a program that is pinned to a core and ends with its parent.
     #[command(hide = true)]
     Launch {
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
         Command::Floor { upstream } => relay(upstream).map(|()| true),
         Command::Upstream { scenario } => serve(&scenario).map(|()| true),
