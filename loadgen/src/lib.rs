@@ -11,10 +11,15 @@
 //! | [`issuer`] | keys, tokens (good and bad ones), discovery and JWKS over HTTP |
 //! | [`client`] | a raw HTTP/1.1 client over blocking sockets, for tests |
 //! | [`run`] | the load generator |
+//! | [`outcome`] | what a run found: counts, histograms, timeline; and the recorder that counts it |
+//! | [`chart`] | pictures of it, as SVG |
 
+pub mod chart;
 pub mod client;
 pub mod double;
 pub mod issuer;
+pub mod machine;
+pub mod outcome;
 pub mod run;
 
 mod http;

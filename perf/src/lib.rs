@@ -37,7 +37,7 @@ pub mod figures;
 pub mod floor;
 pub mod generate;
 pub mod hold;
-pub mod machine;
+pub use penstock_loadgen::machine;
 pub mod oracle;
 pub mod poller;
 pub mod process;
