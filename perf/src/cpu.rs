@@ -60,6 +60,18 @@ pub fn resident_bytes(root: u32) -> u64 {
         << 10
 }
 
+/// Memory of the process and its descendants in which a shared page counts once, in parts; where
+/// the kernel does not tell, what is resident.
+pub fn proportional_bytes(root: u32) -> u64 {
+    let kibibytes = |pid| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    };
+    let all: Option<u64> = process_tree(root).into_iter().map(kibibytes).sum();
+    all.map_or_else(|| resident_bytes(root), |kibibytes| kibibytes << 10)
+}
+
 /// Reads the counters of the calling process alone, without its children.
 pub fn own_usage() -> Usage {
     let mut processes = BTreeMap::new();
@@ -219,5 +231,6 @@ mod tests {
         }
         assert!(Usage::of_tree(std::process::id()).since(&before) >= Duration::from_millis(2));
         assert!(resident_bytes(std::process::id()) > 100_000);
+        assert!(proportional_bytes(std::process::id()) > 100_000);
     }
 }

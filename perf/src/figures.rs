@@ -57,6 +57,15 @@ pub fn profile() -> &'static str {
     }
 }
 
+/// The command that was typed, without the folder of the program.
+pub fn command_line() -> String {
+    let words = std::env::args().skip(1);
+    let words: Vec<_> = std::iter::once("penstock-perf".to_owned())
+        .chain(words)
+        .collect();
+    words.join(" ")
+}
+
 /// Writes a record into a folder, named by its date; gives the path.
 pub fn write(
     folder: &Path,
@@ -65,15 +74,10 @@ pub fn write(
     conditions: &[String],
     figures: &[FigureLine],
 ) -> Result<PathBuf> {
-    let mut words = std::env::args().skip(1);
-    let name = words.next().unwrap_or_default();
+    let name = std::env::args().nth(1).unwrap_or_default();
     let record = Record {
         date,
-        command: ["penstock-perf".to_owned(), name.clone()]
-            .into_iter()
-            .chain(words)
-            .collect::<Vec<_>>()
-            .join(" "),
+        command: command_line(),
         commit: machine::commit(),
         machine,
         profile: profile(),

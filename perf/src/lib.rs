@@ -9,11 +9,12 @@
 //! - [`scenario`]: what is sent, and how it comes back
 //! - [`traffic`]: the request and the answers, byte by byte
 //! - [`upstream`]: the server that gives those answers
-//! - [`driver`]: the closed loop, and the verification
+//! - [`driver`]: the closed and the open loop, and the verification
 //! - [`floor`]: the cheapest thing that can carry the same bytes
 //! - [`subject`]: how each subject is configured and started
 //! - [`process`], [`cpu`], [`machine`]: children, their CPU time, and where all this ran
-//! - [`compare`]: rounds; [`report`]: statistics, table, JSON
+//! - [`compare`]: rounds; [`report`]: statistics, table, JSON, CSV
+//! - [`overload`]: what a subject does with more than it can do
 //!
 //! Where that CPU time goes is shown by [`profile`].
 //!
@@ -39,6 +40,7 @@ pub mod generate;
 pub mod hold;
 pub use penstock_loadgen::machine;
 pub mod oracle;
+pub mod overload;
 pub mod poller;
 pub mod process;
 pub mod profile;

@@ -20,8 +20,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::cpu;
 use crate::error::{Doing, Error, Result};
 
-/// A child must be ready within this time.
-const START_MAX: Duration = Duration::from_secs(10);
+/// A child must be ready within this time. Python programs of a thousand files take long.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A child has this long to end after SIGTERM before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(3);

@@ -1,6 +1,6 @@
-//! What is measured: how many connections, what comes back, and what counts as one unit.
+//! What is measured: how many connections, what is asked and answered, and what counts as one unit.
 //!
-//! A scenario is data; adding one is adding a line to [`SCENARIOS`]. Names are part of the command
+//! A scenario is data; adding one is adding an entry to [`SCENARIOS`]. Names are part of the command
 //! line's contract.
 
 use std::fmt;
@@ -12,8 +12,33 @@ use std::time::Duration;
 pub struct Scenario {
     /// Its name on the command line and in reports.
     pub name: &'static str,
-    /// Keep-alive connections, each with one request under way at any time.
+    /// Connections, each with one request under way at any time.
     pub connections: usize,
+    /// What each connection asks for, one after the other, from the beginning again. Each
+    /// connection begins at another one.
+    pub exchanges: &'static [Exchange],
+    /// Time between two events of a stream. The upstream works in steps, as a batching inference
+    /// engine does: at every step each stream that is under way gets one event, in one write of its
+    /// own. Chosen so that the proxies are not saturated: one that falls behind reads several events
+    /// at once and looks cheaper than it is.
+    pub step: Duration,
+    /// What is counted.
+    pub unit: Unit,
+    /// How long a connection lives, and whether it is encrypted.
+    pub wire: Wire,
+    /// How slow the clients are, where they are.
+    pub pace: Option<Pace>,
+    /// What is done with this traffic.
+    pub method: Method,
+}
+
+/// One request and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// The model that the request names; permissions in `subjects/` grant `bench-*`.
+    pub model: &'static str,
+    /// Size of the request's body.
+    pub request_bytes: usize,
     /// What the upstream answers with.
     pub answer: Answer,
 }
@@ -21,46 +46,186 @@ pub struct Scenario {
 /// What the upstream answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// One JSON document of 1 KiB, at once. The unit is the request.
-    Json,
-    /// A stream of server-sent events. The unit is the event.
-    ///
-    /// The upstream works in steps, as a batching inference engine does: at every step each stream
-    /// that is under way gets one event, in one write of its own.
+    /// One JSON document of so many bytes, at once.
+    Json {
+        /// Size of its body.
+        bytes: usize,
+    },
+    /// A stream of server-sent events: a role, the tokens, a finish reason, and `[DONE]`.
     Stream {
-        /// Time between two steps. Chosen so that no subject is saturated: a subject that falls
-        /// behind reads several events at once and looks cheaper than it is.
-        step: Duration,
+        /// Pieces of text in it.
+        tokens: usize,
     },
 }
 
+/// What counts as one unit of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A whole exchange.
+    Request,
+    /// One event of a stream.
+    Event,
+}
+
+/// A connection's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// In clear, kept for all requests.
+    Kept,
+    /// In clear, a new one for each request.
+    New,
+    /// TLS, kept for all requests.
+    TlsKept,
+    /// TLS, a new one for each request, continuing an earlier session.
+    TlsResumed,
+    /// TLS, a new one for each request, with a full handshake.
+    TlsFull,
+}
+
+/// Slow clients send and take this much at a time, and pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes of the request sent at a time.
+    pub send_bytes: usize,
+    /// Bytes of the answer taken at a time, from a small receive buffer.
+    pub take_bytes: usize,
+    /// Time between two times.
+    pub every: Duration,
+}
+
+/// What is done with a scenario's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A closed loop: the cost of a unit.
+    Cost,
+    /// An open loop at half of what the reference can do: the latency that a subject adds.
+    HalfLoad,
+    /// Connections that rest, then streams on all of them: the memory that each takes.
+    Memory,
+}
+
+const KIB: usize = 1 << 10;
+
+const SMALL: Exchange = json("bench-1k", KIB, KIB);
+const STREAM: Exchange = Exchange {
+    model: "bench-stream-200",
+    request_bytes: KIB,
+    answer: Answer::Stream { tokens: 200 },
+};
+
+/// What the other scenarios differ from.
+const PLAIN: Scenario = Scenario {
+    name: "small",
+    connections: 64,
+    exchanges: &[SMALL],
+    step: Duration::from_millis(10),
+    unit: Unit::Request,
+    wire: Wire::Kept,
+    pace: None,
+    method: Method::Cost,
+};
+
 /// Every scenario that can be measured.
 pub const SCENARIOS: &[Scenario] = &[
+    PLAIN,
     Scenario {
-        name: "small",
-        connections: 64,
-        answer: Answer::Json,
+        name: "prompt16k",
+        connections: 32,
+        exchanges: &[json("bench-16k", 16 * KIB, KIB)],
+        ..PLAIN
     },
     Scenario {
-        name: "stream1",
-        connections: 1,
-        answer: stream_each(2),
+        name: "prompt256k",
+        connections: 8,
+        exchanges: &[json("bench-256k", 256 * KIB, KIB)],
+        ..PLAIN
+    },
+    streams("stream1", 1, 2),
+    streams("stream100", 100, 10),
+    streams("stream1000", 1000, 100),
+    streams("stream5000", 5000, 500),
+    Scenario {
+        name: "tls",
+        wire: Wire::TlsResumed,
+        ..PLAIN
     },
     Scenario {
-        name: "stream100",
-        connections: 100,
-        answer: stream_each(10),
+        name: "tls-full",
+        wire: Wire::TlsFull,
+        ..PLAIN
     },
     Scenario {
-        name: "stream1000",
-        connections: 1000,
-        answer: stream_each(100),
+        name: "tls-kept",
+        wire: Wire::TlsKept,
+        ..PLAIN
+    },
+    Scenario {
+        name: "connect",
+        wire: Wire::New,
+        ..PLAIN
+    },
+    Scenario {
+        name: "slow",
+        connections: 200,
+        exchanges: &[json("bench-16k", 16 * KIB, 64 * KIB)],
+        pace: Some(Pace {
+            send_bytes: 2 * KIB,
+            take_bytes: 8 * KIB,
+            every: Duration::from_millis(5),
+        }),
+        ..PLAIN
+    },
+    Scenario {
+        name: "mixed",
+        exchanges: &[
+            SMALL,
+            SMALL,
+            SMALL,
+            json("bench-16k", 16 * KIB, 4 * KIB),
+            SMALL,
+            SMALL,
+            json("bench-answer", KIB, 64 * KIB),
+            SMALL,
+            Exchange {
+                model: "bench-stream-40",
+                request_bytes: 4 * KIB,
+                answer: Answer::Stream { tokens: 40 },
+            },
+        ],
+        step: Duration::from_millis(2),
+        ..PLAIN
+    },
+    Scenario {
+        name: "half-load",
+        method: Method::HalfLoad,
+        ..PLAIN
+    },
+    Scenario {
+        name: "memory",
+        connections: 2000,
+        exchanges: &[SMALL, STREAM],
+        step: Duration::from_millis(200),
+        method: Method::Memory,
+        ..PLAIN
     },
 ];
 
-const fn stream_each(step_ms: u64) -> Answer {
-    Answer::Stream {
+const fn json(model: &'static str, request_bytes: usize, bytes: usize) -> Exchange {
+    Exchange {
+        model,
+        request_bytes,
+        answer: Answer::Json { bytes },
+    }
+}
+
+const fn streams(name: &'static str, connections: usize, step_ms: u64) -> Scenario {
+    Scenario {
+        name,
+        connections,
+        exchanges: &[STREAM],
         step: Duration::from_millis(step_ms),
+        unit: Unit::Event,
+        ..PLAIN
     }
 }
 
@@ -69,23 +234,21 @@ const fn stream_each(step_ms: u64) -> Answer {
 impl Scenario {
     /// What one unit of work is called: `request` or `event`.
     pub fn unit(&self) -> &'static str {
-        match self.answer {
-            Answer::Json => "request",
-            Answer::Stream { .. } => "event",
+        match self.unit {
+            Unit::Request => "request",
+            Unit::Event => "event",
         }
     }
 
-    /// True when the answers are streams.
+    /// True when some answers are streams.
     pub fn streams(&self) -> bool {
-        matches!(self.answer, Answer::Stream { .. })
+        self.exchanges.iter().any(Exchange::streams)
     }
 
-    /// The model that the request names; permissions in `subjects/` grant `bench-*`.
-    pub fn model(&self) -> &'static str {
-        match self.answer {
-            Answer::Json => "bench-1k",
-            Answer::Stream { .. } => "bench-stream-64",
-        }
+    /// True when its latencies do not come from a loop that waits for itself: added latency over
+    /// `direct` then means something.
+    pub fn latency_tells(&self) -> bool {
+        self.unit == Unit::Event || self.method == Method::HalfLoad
     }
 }
 
@@ -103,10 +266,36 @@ impl FromStr for Scenario {
             .iter()
             .find(|scenario| scenario.name == name)
             .copied()
-            .ok_or_else(|| {
-                let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-                format!("no scenario `{name}`; there are {}", names.join(", "))
-            })
+            .ok_or_else(|| format!("no scenario `{name}`; there are {}", names()))
+    }
+}
+
+/// The names of all scenarios.
+pub fn names() -> String {
+    let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    names.join(", ")
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// True when the answer is a stream.
+    pub fn streams(&self) -> bool {
+        matches!(self.answer, Answer::Stream { .. })
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// True when it is encrypted.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Wire::TlsKept | Wire::TlsResumed | Wire::TlsFull)
+    }
+
+    /// True when each request has a connection of its own.
+    pub fn is_new(self) -> bool {
+        matches!(self, Wire::New | Wire::TlsResumed | Wire::TlsFull)
     }
 }
 
@@ -120,6 +309,21 @@ mod tests {
             assert_eq!(scenario.name.parse::<Scenario>().as_ref(), Ok(scenario));
         }
         let error = "smal".parse::<Scenario>().expect_err("not a scenario");
-        assert!(error.contains("small, stream1"), "{error}");
+        assert!(error.contains("small, prompt16k"), "{error}");
+    }
+
+    #[test]
+    fn a_model_has_one_answer_within_a_scenario() {
+        for scenario in SCENARIOS {
+            for (index, one) in scenario.exchanges.iter().enumerate() {
+                let same = |other: &&Exchange| other.model == one.model;
+                let first = scenario.exchanges.iter().position(|other| same(&other));
+                assert_eq!(
+                    scenario.exchanges[first.unwrap_or(index)],
+                    *one,
+                    "{scenario}"
+                );
+            }
+        }
     }
 }

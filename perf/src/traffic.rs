@@ -1,9 +1,13 @@
-//! The request and the answers, byte by byte.
+//! The requests and the answers, byte by byte.
 //!
-//! Everything is built once, before the clock runs. Requests and JSON answers have bodies of
-//! exactly [`BODY_BYTES`]; a stream has [`STREAM_EVENTS`] events. The text is plain prose: the
-//! common case, in which nothing is found and nothing is replaced, so that every subject must
-//! deliver the upstream's bytes unchanged and the driver can compare all of them.
+//! Everything is built once, before the clock runs, and has exactly the sizes that its [`Exchange`]
+//! says. The text is plain prose: the common case, in which nothing is found and nothing is
+//! replaced, so that every subject must deliver the upstream's bytes unchanged and the driver can
+//! compare all of them.
+//!
+//! A request for a stream says in `max_tokens` how long it shall be. The first one of a connection
+//! asks for a shorter one, each for another: so streams end evenly from the beginning on, as they
+//! do after a long time.
 //!
 //! In a stream every data event carries the time at which the upstream wrote it, as the nine digits
 //! after the leading `1` of `created`: microseconds of the wall clock modulo 1 000 s. That gives
@@ -13,11 +17,13 @@
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Size of the body of every request and of every JSON answer.
-pub const BODY_BYTES: usize = 1024;
+use crate::scenario::{Answer, Exchange};
 
-/// Events in one stream: a role, 61 words, a finish reason, and `[DONE]`.
-pub const STREAM_EVENTS: usize = 64;
+/// Events of a stream beside its tokens: a role, a finish reason, and `[DONE]`.
+pub const FRAME_EVENTS: usize = 3;
+
+/// Characters in which a request says how many tokens it wants.
+pub const TOKENS_DIGITS: usize = 4;
 
 /// Digits of a time stamp.
 pub const STAMP_DIGITS: usize = 9;
@@ -89,8 +95,8 @@ pub fn write_stamp(mut stamp: u64, place: &mut [u8]) {
 }
 
 /// A whole request: head and body of a chat completion. `field` is a further line of its head.
-pub fn request(host: &str, field: &str, model: &str, stream: bool) -> Vec<u8> {
-    let body = request_body(model, stream);
+pub fn request(host: &str, field: &str, exchange: &Exchange, tokens: usize) -> Vec<u8> {
+    let (body, _) = request_body(exchange, tokens);
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\
          Content-Type: application/json\r\nUser-Agent: penstock-perf\r\n{field}\r\n\
@@ -100,18 +106,40 @@ pub fn request(host: &str, field: &str, model: &str, stream: bool) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// The body of a request.
-pub fn request_body(model: &str, stream: bool) -> Vec<u8> {
+/// The body of a request, and where the number of tokens is in it.
+pub fn request_body(exchange: &Exchange, tokens: usize) -> (Vec<u8>, Range<usize>) {
+    let Exchange { model, .. } = exchange;
+    let stream = exchange.streams();
     let before = format!(
         "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"system\",\"content\":\"Answer in \
          plain words.\"}},{{\"role\":\"user\",\"content\":\""
     );
-    let after = format!("\"}}],\"temperature\":0.7,\"max_tokens\":256,\"stream\":{stream}}}");
-    padded(&before, &after)
+    let after = format!(
+        "\"}}],\"temperature\":0.7,\"stream\":{stream},\"max_tokens\":{tokens:>TOKENS_DIGITS$}}}"
+    );
+    let body = padded(&before, &after, exchange.request_bytes);
+    let end = body.len() - 1;
+    (body, end - TOKENS_DIGITS..end)
 }
 
-/// The JSON answer.
-pub fn json_answer(model: &str) -> Vec<u8> {
+/// What a request for so many tokens is answered with; a JSON answer has its own size.
+pub fn answer(exchange: &Exchange, tokens: usize) -> Expected {
+    match exchange.answer {
+        Answer::Json { bytes } => Expected::Json(json_answer(exchange.model, bytes)),
+        Answer::Stream { .. } => Expected::Stream(stream_answer(exchange.model, tokens)),
+    }
+}
+
+/// Tokens of a whole answer, as its request asks for them.
+pub fn tokens(exchange: &Exchange) -> usize {
+    match exchange.answer {
+        Answer::Json { .. } => 256,
+        Answer::Stream { tokens } => tokens,
+    }
+}
+
+/// A JSON answer of so many bytes.
+pub fn json_answer(model: &str, bytes: usize) -> Vec<u8> {
     let before = format!(
         "{{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1700000000,\
          \"model\":\"{model}\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
@@ -119,18 +147,19 @@ pub fn json_answer(model: &str) -> Vec<u8> {
     );
     let after = "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":178,\
                  \"completion_tokens\":152,\"total_tokens\":330}}";
-    padded(&before, after)
+    padded(&before, after, bytes)
 }
 
-/// The streamed answer.
-pub fn stream_answer(model: &str) -> ExpectedStream {
+/// A streamed answer of so many tokens. A shorter one has the same events, but for those in the
+/// middle that it lacks.
+pub fn stream_answer(model: &str, tokens: usize) -> ExpectedStream {
     let mut stream = ExpectedStream {
         events: Vec::new(),
         text: Vec::new(),
     };
     let words = PROSE.split_ascii_whitespace().cycle();
     stream.push(model, "\"role\":\"assistant\",", Some(""), "null");
-    for word in words.take(STREAM_EVENTS - 3) {
+    for word in words.take(tokens) {
         stream.push(model, "", Some(&format!(" {word}")), "null");
     }
     stream.push(model, "", None, "\"stop\"");
@@ -176,9 +205,9 @@ impl ExpectedStream {
     }
 }
 
-/// `before`, as much prose as makes the whole [`BODY_BYTES`] long, `after`.
-fn padded(before: &str, after: &str) -> Vec<u8> {
-    let room = BODY_BYTES - before.len() - after.len();
+/// `before`, as much prose as makes the whole so many bytes long, `after`.
+fn padded(before: &str, after: &str, bytes: usize) -> Vec<u8> {
+    let room = bytes - before.len() - after.len();
     let prose = PROSE.bytes().cycle().take(room);
     before.bytes().chain(prose).chain(after.bytes()).collect()
 }
@@ -186,21 +215,33 @@ fn padded(before: &str, after: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::SCENARIOS;
     use serde_json::Value;
 
     #[test]
-    fn bodies_are_one_kibibyte_of_valid_json() {
-        for body in [request_body("bench-1k", false), json_answer("bench-1k")] {
-            assert_eq!(body.len(), BODY_BYTES);
+    fn bodies_are_valid_json_of_the_size_that_is_said() {
+        for exchange in SCENARIOS.iter().flat_map(|scenario| scenario.exchanges) {
+            let (body, digits) = request_body(exchange, 7);
+            assert_eq!(body.len(), exchange.request_bytes);
+            assert_eq!(&body[digits], b"   7");
             let value: Value = serde_json::from_slice(&body).expect("JSON");
-            assert_eq!(value["model"], "bench-1k");
+            assert_eq!(value["model"], exchange.model);
+            assert_eq!(value["max_tokens"], 7);
+            assert_eq!(value["stream"], exchange.streams());
+            if let (Answer::Json { bytes }, Expected::Json(answer)) =
+                (exchange.answer, answer(exchange, 7))
+            {
+                assert_eq!(answer.len(), bytes);
+                let value: Value = serde_json::from_slice(&answer).expect("JSON");
+                assert_eq!(value["model"], exchange.model);
+            }
         }
     }
 
     #[test]
     fn a_stream_is_events_of_valid_json_with_stamps_and_text_inside() {
-        let stream = stream_answer("bench-stream-64");
-        assert_eq!(stream.events.len(), STREAM_EVENTS);
+        let stream = stream_answer("bench-stream", 61);
+        assert_eq!(stream.events.len(), 61 + FRAME_EVENTS);
         let (done, data) = stream.events.split_last().expect("not empty");
         assert_eq!(done.bytes, b"data: [DONE]\n\n");
         let mut text = String::new();

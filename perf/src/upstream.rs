@@ -4,26 +4,29 @@
 //! time is nobody else's. It verifies that each request's body arrived unchanged and answers 500
 //! when it did not: a subject that altered a request would otherwise look fine.
 //!
-//! Streams advance in steps, as in a batching inference engine: see [`Answer::Stream`].
+//! Streams advance in steps, as in a batching inference engine: see [`Scenario::step`].
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::driver::answer::{field, head_end};
 use crate::error::{Doing, Error, Result};
 use crate::poller::{Interest, Poller};
-use crate::scenario::{Answer, Scenario};
+use crate::scenario::{Answer, Exchange, Scenario};
 use crate::traffic::{self, ExpectedEvent, STAMP_DIGITS, stamp_now, write_stamp};
 
 /// Token of the listening socket; connections are counted from zero.
 const LISTENER: u64 = u64::MAX;
 
 /// A request, head and body, may be this long.
-const REQUEST_BYTES_MAX: usize = 64 << 10;
+const REQUEST_BYTES_MAX: usize = 512 << 10;
 
 /// One read takes at most this much.
-const READ_BYTES: usize = 16 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// How long a wait may be when no step is due.
 const IDLE_WAIT: Duration = Duration::from_millis(500);
@@ -36,18 +39,38 @@ pub struct Upstream {
     connections: Vec<Option<Connection>>,
     /// Indexes of connections with a stream under way.
     streaming: Vec<usize>,
+    free: Vec<usize>,
     script: Script,
 }
 
-/// Everything that is sent, ready to send.
+/// All that may be asked, with the answers ready to send.
 #[derive(Debug)]
 struct Script {
+    replies: Vec<Reply>,
+    step: Duration,
+    /// Requests may be written anew, as long as they ask the same.
+    rewritten: bool,
+}
+
+/// One answer, and the request that it belongs to.
+#[derive(Debug)]
+struct Reply {
     request_body: Vec<u8>,
+    /// Where the request says how many tokens it wants; only there may it differ.
+    tokens_at: Range<usize>,
     /// The head of a stream, or a whole JSON answer.
     opening: Vec<u8>,
-    /// A stream's events, each in its chunk; empty for JSON.
+    /// A whole stream's events, each in its chunk; empty for JSON.
     events: Vec<Event>,
-    step: Duration,
+}
+
+/// A stream under way.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    reply: usize,
+    next: usize,
+    /// After this many events come the last ones.
+    tokens: usize,
 }
 
 #[derive(Debug)]
@@ -61,15 +84,16 @@ struct Connection {
     socket: TcpStream,
     received: Vec<u8>,
     unsent: Vec<u8>,
-    /// Index of the stream's next event, while there is one under way.
-    next_event: Option<usize>,
+    stream: Option<Position>,
 }
 
 // === impl Upstream ===
 
 impl Upstream {
     /// Listens on a loopback port that the system chooses.
-    pub fn bind(scenario: &Scenario) -> Result<Upstream> {
+    ///
+    /// Subjects that write requests anew are only asked to keep their meaning (`rewritten`).
+    pub fn bind(scenario: &Scenario, rewritten: bool) -> Result<Upstream> {
         let listener =
             TcpListener::bind("127.0.0.1:0").doing(|| "binding the upstream's port".into())?;
         listener
@@ -77,12 +101,13 @@ impl Upstream {
             .doing(|| "making a socket non-blocking".into())?;
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER, Interest::Read)?;
-        let script = Script::of(scenario);
+        let script = Script::of(scenario, rewritten);
         Ok(Upstream {
             listener,
             poller,
             connections: Vec::new(),
             streaming: Vec::new(),
+            free: Vec::new(),
             script,
         })
     }
@@ -136,17 +161,16 @@ impl Upstream {
             socket
                 .set_nodelay(true)
                 .doing(|| "setting TCP_NODELAY".into())?;
-            let free = self.connections.iter().position(Option::is_none);
-            let index = free.unwrap_or(self.connections.len());
+            let index = self.free.pop().unwrap_or(self.connections.len());
             self.poller.add(&socket, index as u64, Interest::Read)?;
             let connection = Connection {
                 socket,
                 received: Vec::new(),
                 unsent: Vec::new(),
-                next_event: None,
+                stream: None,
             };
-            match free {
-                Some(_) => self.connections[index] = Some(connection),
+            match self.connections.get_mut(index) {
+                Some(place) => *place = Some(connection),
                 None => self.connections.push(Some(connection)),
             }
         }
@@ -167,8 +191,13 @@ impl Upstream {
             Err(_) => false,
         };
         if !alive {
-            self.connections[index] = None;
-            self.streaming.retain(|&other| other != index);
+            if self.connections[index]
+                .take()
+                .is_some_and(|it| it.stream.is_some())
+            {
+                self.streaming.retain(|&other| other != index);
+            }
+            self.free.push(index);
         }
         Ok(())
     }
@@ -178,6 +207,7 @@ impl Upstream {
         let Upstream {
             connections,
             streaming,
+            free,
             script,
             poller,
             ..
@@ -190,6 +220,7 @@ impl Upstream {
                 Ok(more) => more,
                 Err(_) => {
                     connections[index] = None;
+                    free.push(index);
                     false
                 }
             }
@@ -201,43 +232,97 @@ impl Upstream {
 // === impl Script ===
 
 impl Script {
-    fn of(scenario: &Scenario) -> Script {
-        let model = scenario.model();
-        let request_body = traffic::request_body(model, scenario.streams());
-        match scenario.answer {
-            Answer::Json => {
-                let body = traffic::json_answer(model);
+    fn of(scenario: &Scenario, rewritten: bool) -> Script {
+        let mut replies: Vec<Reply> = Vec::new();
+        for exchange in scenario.exchanges {
+            let reply = Reply::of(exchange);
+            if replies
+                .iter()
+                .all(|known| known.request_body != reply.request_body)
+            {
+                replies.push(reply);
+            }
+        }
+        Script {
+            replies,
+            step: scenario.step,
+            rewritten,
+        }
+    }
+
+    /// What a request's body is answered with; none when it is not one that is sent here.
+    fn answer(&self, body: &[u8]) -> Option<Position> {
+        if self.rewritten {
+            return self.answer_to_meaning(body);
+        }
+        let reply = self.replies.iter().position(|reply| reply.is_for(body))?;
+        let digits = body.get(self.replies[reply].tokens_at.clone())?;
+        let tokens = std::str::from_utf8(digits).ok()?.trim().parse().ok()?;
+        Some(Position {
+            reply,
+            next: 0,
+            tokens,
+        })
+    }
+
+    /// The same for a request that was written anew: messages, model and length must be those.
+    fn answer_to_meaning(&self, body: &[u8]) -> Option<Position> {
+        let asked: Value = serde_json::from_slice(body).ok()?;
+        let same = |reply: &Reply| {
+            let known: Option<Value> = serde_json::from_slice(&reply.request_body).ok();
+            known.is_some_and(|known| {
+                asked["model"] == known["model"] && asked["messages"] == known["messages"]
+            })
+        };
+        Some(Position {
+            reply: self.replies.iter().position(same)?,
+            next: 0,
+            tokens: asked["max_tokens"].as_u64()? as usize,
+        })
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    fn of(exchange: &Exchange) -> Reply {
+        let tokens = traffic::tokens(exchange);
+        let (request_body, tokens_at) = traffic::request_body(exchange, tokens);
+        let (opening, events) = match exchange.answer {
+            Answer::Json { bytes } => {
+                let body = traffic::json_answer(exchange.model, bytes);
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                      Content-Length: {}\r\n\r\n",
                     body.len()
                 );
-                let opening = [head.as_bytes(), &body].concat();
-                Script {
-                    request_body,
-                    opening,
-                    events: Vec::new(),
-                    step: IDLE_WAIT,
-                }
+                ([head.as_bytes(), &body].concat(), Vec::new())
             }
-            Answer::Stream { step } => {
-                let opening = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; \
-                    charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
-                    .to_vec();
-                Script {
-                    request_body,
-                    opening,
-                    events: events(model),
-                    step,
-                }
+            Answer::Stream { tokens } => {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; \
+                    charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+                (head.to_vec(), events(exchange.model, tokens))
             }
+        };
+        Reply {
+            request_body,
+            tokens_at,
+            opening,
+            events,
         }
+    }
+
+    fn is_for(&self, body: &[u8]) -> bool {
+        let Range { start, end } = self.tokens_at;
+        body.len() == self.request_body.len()
+            && body[..start] == self.request_body[..start]
+            && body[end..] == self.request_body[end..]
     }
 }
 
 /// The events of a stream, each as one chunk; the last one ends the body.
-fn events(model: &str) -> Vec<Event> {
-    let stream = traffic::stream_answer(model);
+fn events(model: &str, tokens: usize) -> Vec<Event> {
+    let stream = traffic::stream_answer(model, tokens);
     let last = stream.events.len() - 1;
     let chunk = |(index, event): (usize, &ExpectedEvent)| {
         let mut chunk = format!("{:x}\r\n", event.bytes.len()).into_bytes();
@@ -281,18 +366,19 @@ impl Connection {
         let Some((body_at, end)) = request_extent(&self.received)? else {
             return Ok(Attended::Waiting);
         };
-        if self.received[body_at..end] != script.request_body {
+        let Some(position) = script.answer(&self.received[body_at..end]) else {
             let answer = b"HTTP/1.1 500 Request body was altered on its way\r\n\
                            Content-Length: 0\r\nConnection: close\r\n\r\n";
             self.send(answer, poller, token)?;
             return Ok(Attended::Closed);
-        }
+        };
         self.received.drain(..end);
-        self.send(&script.opening, poller, token)?;
-        match script.events.is_empty() {
+        let reply = &script.replies[position.reply];
+        self.send(&reply.opening, poller, token)?;
+        match reply.events.is_empty() {
             true => Ok(Attended::Waiting),
             false => {
-                self.next_event = Some(0);
+                self.stream = Some(position);
                 Ok(Attended::StreamBegun)
             }
         }
@@ -300,10 +386,18 @@ impl Connection {
 
     /// Sends the next event of the stream; false after the last one.
     fn send_event(&mut self, script: &Script, poller: &Poller, token: u64) -> Result<bool> {
-        let Some(index) = self.next_event else {
+        let Some(position) = self.stream.as_mut() else {
             return Ok(false);
         };
-        let event = &script.events[index];
+        let events = &script.replies[position.reply].events;
+        let event = &events[position.next];
+        position.next += 1;
+        if position.next == position.tokens + 1 {
+            position.next = events.len() - 2; // a finish reason and `[DONE]`
+        }
+        if position.next >= events.len() {
+            self.stream = None;
+        }
         let mut stamped = [0; 512];
         let chunk = match (event.stamp, stamped.get_mut(..event.chunk.len())) {
             (Some(at), Some(copy)) => {
@@ -314,8 +408,7 @@ impl Connection {
             _ => &event.chunk,
         };
         self.send(chunk, poller, token)?;
-        self.next_event = Some(index + 1).filter(|&next| next < script.events.len());
-        Ok(self.next_event.is_some())
+        Ok(self.stream.is_some())
     }
 
     /// Sends bytes after all that is still unsent; what does not fit waits for room.
@@ -369,13 +462,20 @@ fn request_extent(received: &[u8]) -> Result<Option<(usize, usize)>> {
 mod tests {
     use super::*;
     use crate::driver::body::Lateness;
+    use crate::scenario::SCENARIOS;
     use crate::traffic::Expected;
+
+    fn stream() -> Exchange {
+        let streams = |exchange: &&Exchange| exchange.streams();
+        let mut all = SCENARIOS.iter().flat_map(|scenario| scenario.exchanges);
+        *all.find(streams).expect("a stream")
+    }
 
     #[test]
     fn events_in_chunks_are_the_stream() {
-        let expected = Expected::Stream(traffic::stream_answer("m"));
+        let expected = Expected::Stream(traffic::stream_answer("m", 61));
         let mut wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-        for event in events("m") {
+        for event in events("m", 61) {
             if let Some(at) = event.stamp {
                 assert_eq!(&event.chunk[at - 1..at + STAMP_DIGITS], b"1000000000");
             }
@@ -384,16 +484,40 @@ mod tests {
         let mut counted = crate::driver::body::Counted::default();
         let mut reader = crate::driver::answer::AnswerReader::new(Lateness::Refused);
         assert_eq!(reader.feed(&wire, &expected, &mut counted), Ok(true));
-        assert_eq!(counted.units, traffic::STREAM_EVENTS as u64);
+        assert_eq!(counted.units, 64);
     }
 
     #[test]
     fn a_request_is_whole_when_its_length_says_so() {
-        let request = traffic::request("h", "A: b", "m", false);
+        let exchange = stream();
+        let request = traffic::request("h", "A: b", &exchange, 9);
         for end in 0..request.len() {
             assert!(request_extent(&request[..end]).expect("valid").is_none());
         }
         let (from, to) = request_extent(&request).expect("valid").expect("whole");
-        assert_eq!(request[from..to], traffic::request_body("m", false));
+        assert_eq!(request[from..to], traffic::request_body(&exchange, 9).0);
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_body_and_says_how_many_tokens_it_wants() {
+        for scenario in SCENARIOS {
+            let script = Script::of(scenario, false);
+            let loose = Script::of(scenario, true);
+            for exchange in scenario.exchanges {
+                let (mut body, _) = traffic::request_body(exchange, 17);
+                let position = script.answer(&body).expect("known");
+                assert_eq!(position.tokens, 17);
+                let opening = &script.replies[position.reply].opening;
+                assert_eq!(opening, &Reply::of(exchange).opening);
+                let value: Value = serde_json::from_slice(&body).expect("JSON");
+                let anew = serde_json::to_vec_pretty(&value).expect("JSON");
+                assert!(script.answer(&anew).is_none(), "written anew");
+                assert_eq!(loose.answer(&anew).expect("the same").tokens, 17);
+                let at = body.len() / 2;
+                body[at] ^= 1;
+                assert!(script.answer(&body).is_none(), "altered");
+                assert!(loose.answer(&body).is_none(), "altered");
+            }
+        }
     }
 }

@@ -78,6 +78,105 @@ fn the_floor_carries_answers_and_streams() {
     assert_eq!(costs, 2);
 }
 
+/// Whether every subject of these scenarios was measured, by its CPU time or by `figure`.
+fn measures(subject: &str, scenarios: &[&str], figure: &str) {
+    let arguments = [
+        format!("--scenario={}", scenarios.join(",")),
+        format!("--subjects={subject}"),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let rest = ["--rounds=1", "--duration=150ms", "--json"];
+    let output = compare(&[&arguments[..], &rest].concat());
+    if errors(&output).contains("is left out: ") || errors(&output).contains("making an io_uring") {
+        eprintln!("skipped: {}", errors(&output));
+        return;
+    }
+    assert!(output.status.success(), "{}", errors(&output));
+    let lines = lines(&output);
+    for scenario in scenarios {
+        let same = |line: &&serde_json::Value| line["scenario"] == *scenario;
+        let line = lines
+            .iter()
+            .filter(same)
+            .find(|line| line["figure"] == figure);
+        assert!(
+            line.is_some(),
+            "{scenario}: no {figure}: {}",
+            errors(&output)
+        );
+    }
+}
+
+#[test]
+fn large_prompts_slow_clients_and_a_mix_are_carried_byte_by_byte() {
+    let scenarios = ["prompt16k", "prompt256k", "slow", "mixed", "connect"];
+    measures("floor", &scenarios, "cpu_us_per_unit");
+    measures("direct", &scenarios, "cpu_us_per_unit");
+}
+
+#[test]
+fn thousands_of_streams_are_carried() {
+    measures("floor", &["stream100", "stream5000"], "cpu_us_per_unit");
+}
+
+#[test]
+fn encrypted_connections_are_kept_resumed_and_made_anew() {
+    measures("nginx", &["tls", "tls-full", "tls-kept"], "cpu_us_per_unit");
+    measures("nginx", &["tls", "tls-full"], "resumed_percent");
+}
+
+#[test]
+fn latency_at_half_load_is_over_that_of_nothing_in_between() {
+    let arguments = [
+        "--scenario=half-load",
+        "--subjects=direct,floor",
+        "--rounds=1",
+    ];
+    let output = compare(
+        &[
+            &arguments[..],
+            &["--duration=300ms", "--rate=200", "--json"],
+        ]
+        .concat(),
+    );
+    if errors(&output).contains("making an io_uring") {
+        eprintln!("skipped: no io_uring here");
+        return;
+    }
+    assert!(output.status.success(), "{}", errors(&output));
+    let lines = lines(&output);
+    let figure = |subject: &str, name: &str| {
+        let line = lines
+            .iter()
+            .find(|line| line["subject"] == subject && line["figure"] == name);
+        line.and_then(|line| line["median"].as_f64())
+    };
+    assert_eq!(figure("floor", "offered_per_second"), Some(200.0));
+    let (with, without) = (
+        figure("floor", "latency_p50_us"),
+        figure("direct", "latency_p50_us"),
+    );
+    let added = figure("floor", "added_latency_p50_us");
+    assert_eq!(
+        added,
+        with.zip(without).map(|(with, without)| with - without)
+    );
+    assert_eq!(figure("direct", "added_latency_p50_us"), None);
+}
+
+#[test]
+fn memory_is_told_by_connection_and_by_stream() {
+    measures("floor", &["memory"], "bytes_per_idle_connection");
+    measures("direct", &["memory"], "bytes_per_stream");
+}
+
+#[test]
+fn what_a_subject_does_not_do_is_said_and_is_no_failure() {
+    let output = compare(&["--scenario=tls", "--subjects=direct", "--rounds=1"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("knows no TLS"));
+}
+
 #[test]
 fn results_are_written_with_the_machine_they_came_from() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -91,12 +190,18 @@ fn results_are_written_with_the_machine_they_came_from() {
     ]);
     assert!(output.status.success(), "{}", errors(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("| direct |"));
-    let file = std::fs::read_dir(folder.path())
+    let files: Vec<_> = std::fs::read_dir(folder.path())
         .expect("a folder")
-        .next()
-        .expect("a file");
-    let text = std::fs::read_to_string(file.expect("a file").path()).expect("a text");
-    let record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        .map(|file| file.expect("a file").path())
+        .collect();
+    let text = |kind: &str| {
+        let file = files
+            .iter()
+            .find(|file| file.extension().is_some_and(|it| it == kind));
+        std::fs::read_to_string(file.expect("a file")).expect("a text")
+    };
+    assert!(text("csv").starts_with("scenario,subject,figure,unit,median,min,max,rounds\nsmall,"));
+    let record: serde_json::Value = serde_json::from_str(&text("json")).expect("JSON");
     assert!(record["machine"]["cores"].as_u64() > Some(0), "{record}");
     assert_eq!(record["figures"][0]["scenario"], "small");
 }

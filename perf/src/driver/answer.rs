@@ -18,6 +18,7 @@ pub struct AnswerReader {
     stage: Stage,
     head: Vec<u8>,
     body: BodyCursor,
+    refusal: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,7 @@ impl AnswerReader {
             stage: Stage::Head,
             head: Vec::new(),
             body: BodyCursor::new(lateness),
+            refusal: None,
         }
     }
 
@@ -58,6 +60,12 @@ impl AnswerReader {
         self.stage = Stage::Head;
         self.head.clear();
         self.body.reset();
+        self.refusal = None;
+    }
+
+    /// The status of an answer that is not a 200, once [`AnswerReader::feed`] has complained.
+    pub fn refusal(&self) -> Option<u16> {
+        self.refusal
     }
 
     /// Takes what was read; true when the answer is complete. Says what is wrong otherwise.
@@ -110,14 +118,16 @@ impl AnswerReader {
         if self.head.is_empty()
             && let Some(end) = head_end(input)
         {
-            self.stage = framing(&input[..end])?;
+            self.stage = self.framing(&input[..end])?;
             return Ok(&input[end..]);
         }
         let held = self.head.len();
         self.head.extend_from_slice(input);
         match head_end(&self.head) {
             Some(end) => {
-                self.stage = framing(&self.head[..end])?;
+                let head = std::mem::take(&mut self.head);
+                self.stage = self.framing(&head[..end])?;
+                self.head = head;
                 Ok(&input[end - held..])
             }
             None if self.head.len() > HEAD_BYTES_MAX => {
@@ -125,6 +135,10 @@ impl AnswerReader {
             }
             None => Ok(&[]),
         }
+    }
+
+    fn framing(&mut self, head: &[u8]) -> Result<Stage, String> {
+        framing(head).inspect_err(|_| self.refusal = status(head))
     }
 
     fn framing_byte(&mut self, byte: u8, expected: &Expected) -> Result<Stage, String> {
@@ -221,6 +235,13 @@ pub(crate) fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
+/// The status of an HTTP/1.1 answer that is not a 200.
+fn status(head: &[u8]) -> Option<u16> {
+    let digits = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let status = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (status != 200).then_some(status)
+}
+
 /// What the head says about the body.
 fn framing(head: &[u8]) -> Result<Stage, String> {
     if !head.starts_with(b"HTTP/1.1 200 ") {
@@ -263,7 +284,7 @@ mod tests {
     use crate::traffic::{json_answer, stream_answer};
 
     fn json() -> Expected {
-        Expected::Json(json_answer("m"))
+        Expected::Json(json_answer("m", 1024))
     }
 
     fn chunked(body: &[u8], sizes: &[usize]) -> Vec<u8> {
@@ -296,8 +317,8 @@ mod tests {
     #[test]
     fn answers_are_read_at_every_piece_size() {
         let head = b"HTTP/1.1 200 OK\r\nServer: x\r\ncontent-length: 1024\r\n\r\n";
-        let wire = [head, &json_answer("m")[..]].concat();
-        let stream = stream_answer("m");
+        let wire = [head, &json_answer("m", 1024)[..]].concat();
+        let stream = stream_answer("m", 61);
         let body: Vec<u8> = stream
             .events
             .iter()
@@ -315,7 +336,7 @@ mod tests {
     #[test]
     fn whatever_is_not_the_expected_answer_is_refused() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
-        let good = [head, json_answer("m")].concat();
+        let good = [head, json_answer("m", 1024)].concat();
         let feed = |wire: &[u8]| {
             AnswerReader::new(Lateness::Refused)
                 .feed(wire, &json(), &mut Counted::default())
@@ -338,6 +359,13 @@ mod tests {
         );
         let denied = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}";
         assert!(feed(denied).expect_err("403").contains("403 Forbidden"));
+        let mut reader = AnswerReader::new(Lateness::Refused);
+        assert!(
+            reader
+                .feed(denied, &json(), &mut Counted::default())
+                .is_err()
+        );
+        assert_eq!(reader.refusal(), Some(403));
         assert!(
             feed(b"HTTP/1.1 200 OK\r\n\r\n")
                 .expect_err("no framing")

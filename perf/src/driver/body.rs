@@ -6,6 +6,9 @@
 //! the whole text, and at the end be all of it. A subject that masks may hold a few characters back
 //! and send them with the next event ([`Lateness::Allowed`]); from all others even that is refused.
 
+use serde_json::Value;
+
+use super::rewritten;
 use crate::traffic::{Expected, ExpectedEvent, ExpectedStream, STAMP_DIGITS};
 
 /// Bytes shown of what came and of what was expected.
@@ -21,6 +24,9 @@ pub enum Lateness {
     Refused,
     /// Text may be late, but never lost or changed.
     Allowed,
+    /// Answers may be written anew and events joined or left out: all that counts is that the text
+    /// is the same at the end. For subjects that parse and serialise.
+    Rewritten,
 }
 
 /// One unit of work that arrived.
@@ -46,7 +52,7 @@ pub struct BodyCursor {
     index: usize,
     /// Bytes of the stream's text so far.
     text_bytes: usize,
-    /// An event that has not arrived whole.
+    /// An event that has not arrived whole, or a body that may be written anew.
     pending: Vec<u8>,
 }
 
@@ -88,6 +94,9 @@ impl BodyCursor {
         expected: &Expected,
         units: &mut impl Units,
     ) -> Result<(), String> {
+        if self.lateness == Lateness::Rewritten {
+            return self.advance_rewritten(input, expected, units);
+        }
         match expected {
             Expected::Json(bytes) => self.advance_json(input, bytes, units),
             Expected::Stream(stream) => self.advance_stream(input, stream, units),
@@ -96,6 +105,9 @@ impl BodyCursor {
 
     /// Says what is missing, when the body ends here.
     pub fn finish(&self, expected: &Expected) -> Result<(), String> {
+        if self.lateness == Lateness::Rewritten {
+            return rewritten::finish(&self.pending, expected);
+        }
         let (unit, missing) = match expected {
             Expected::Json(bytes) => ("bytes", bytes.len() - self.index),
             Expected::Stream(stream) if self.index < stream.events.len() => {
@@ -108,6 +120,27 @@ impl BodyCursor {
             0 => Ok(()),
             _ => Err(format!("it ends {missing} {unit} early")),
         }
+    }
+
+    fn advance_rewritten(
+        &mut self,
+        input: &[u8],
+        expected: &Expected,
+        units: &mut impl Units,
+    ) -> Result<(), String> {
+        let before = self.pending.len();
+        if before + input.len() > rewritten::BODY_BYTES_MAX {
+            return Err("an answer that does not end".into());
+        }
+        self.pending.extend_from_slice(input);
+        if let Expected::Stream(_) = expected {
+            // A blank line may lie across two reads.
+            let from = before.saturating_sub(1);
+            for stamp in rewritten::events(&self.pending[from..]) {
+                units.unit(Unit { stamp, late: false });
+            }
+        }
+        Ok(())
     }
 
     fn advance_json(
@@ -161,17 +194,28 @@ impl BodyCursor {
                 self.pending.clear();
                 unit
             };
-            units.unit(unit);
+            if let Some(unit) = unit {
+                units.unit(unit);
+            }
         }
         Ok(())
     }
 
-    fn event(&mut self, got: &[u8], stream: &ExpectedStream) -> Result<Unit, String> {
+    /// None for an event that was put in to bring what was held.
+    fn event(&mut self, got: &[u8], stream: &ExpectedStream) -> Result<Option<Unit>, String> {
         let Some(wanted) = stream.events.get(self.index) else {
             return Err(format!("one more event than was sent: {}", shown(got)));
         };
         let differs = || format!("event {}: {}", self.index, differ(got, &wanted.bytes));
-        let (text, stamp) = wanted.read(got).ok_or_else(differs)?;
+        let Some((text, stamp)) = wanted.read(got) else {
+            let text = self.put_in(got).ok_or_else(differs)?;
+            let text_bytes = self.text_bytes + text.len();
+            if stream.text.get(self.text_bytes..text_bytes) != Some(text.as_bytes()) {
+                return Err(differs());
+            }
+            self.text_bytes = text_bytes;
+            return Ok(None);
+        };
         let text_bytes = self.text_bytes + text.len();
         if stream.text.get(self.text_bytes..text_bytes) != Some(text) {
             return Err(differs());
@@ -182,7 +226,19 @@ impl BodyCursor {
         }
         self.text_bytes = text_bytes;
         self.index += 1;
-        Ok(Unit { stamp, late })
+        Ok(Some(Unit { stamp, late }))
+    }
+
+    /// The text of an event that was not sent: at the end of a text, what was held comes with an
+    /// event of its own, since the one that says why it ends has no place for it.
+    fn put_in(&self, got: &[u8]) -> Option<String> {
+        if self.lateness != Lateness::Allowed {
+            return None;
+        }
+        let event: Value = serde_json::from_slice(got.strip_prefix(b"data: ")?).ok()?;
+        let choice = &event["choices"][0];
+        let text = choice["delta"]["content"].as_str()?;
+        (choice["finish_reason"].is_null() && !text.is_empty()).then(|| text.to_owned())
     }
 }
 
@@ -265,7 +321,7 @@ mod tests {
     }
 
     fn read(wire: &[u8], piece: usize, lateness: Lateness) -> Result<Counted, String> {
-        let expected = Expected::Stream(stream_answer("m"));
+        let expected = Expected::Stream(stream_answer("m", 61));
         let mut cursor = BodyCursor::new(lateness);
         let mut counted = Counted::default();
         for bytes in wire.chunks(piece) {
@@ -277,7 +333,7 @@ mod tests {
 
     /// The stream with each word's last letter sent one event later.
     fn late_wire() -> Vec<u8> {
-        let mut stream = stream_answer("m");
+        let mut stream = stream_answer("m", 61);
         let mut held = Vec::new();
         let last = stream
             .events
@@ -300,7 +356,7 @@ mod tests {
 
     #[test]
     fn stamps_are_read_whatever_the_split_and_belong_to_their_event() {
-        let stream = stream_answer("m");
+        let stream = stream_answer("m", 61);
         let wire = wire(&stream);
         let of_42: usize = stream.events[..42]
             .iter()
@@ -337,9 +393,27 @@ mod tests {
     }
 
     #[test]
+    fn held_text_may_come_with_an_event_of_its_own_at_the_end() {
+        let stream = stream_answer("m", 61);
+        let wire = String::from_utf8(wire(&stream)).expect("UTF-8");
+        let at = wire
+            .rfind("\"},\"finish_reason\":null")
+            .expect("a last text");
+        let start = wire[..at].rfind("data: ").expect("its event");
+        let end = at + wire[at..].find("\n\n").expect("its end") + 2;
+        let content = wire[..at].rfind('"').expect("its text") + 1;
+        let cut = at - 1;
+        let held = [&wire[start..content], &wire[cut..end]].concat();
+        let late = [&wire[..cut], &wire[at..end], &held, &wire[end..]].concat();
+        let read = |lateness| read(late.as_bytes(), 4096, lateness).map(|it| it.units);
+        assert_eq!(read(Lateness::Allowed), Ok(64));
+        assert!(read(Lateness::Refused).is_err());
+    }
+
+    #[test]
     fn lost_changed_and_additional_text_is_refused_even_where_lateness_is_allowed() {
         let read = |text: &str| read(text.as_bytes(), 4096, Lateness::Allowed);
-        let good = String::from_utf8(wire(&stream_answer("m"))).expect("UTF-8");
+        let good = String::from_utf8(wire(&stream_answer("m", 61))).expect("UTF-8");
         assert_eq!(read(&good).map(|counted| counted.units), Ok(64));
         let lost = good.replace(" listens,", "");
         assert!(
@@ -349,6 +423,8 @@ mod tests {
         );
         let changed = good.replace(" mill,", " hill,");
         assert!(read(&changed).expect_err("changed").contains("hill,"));
+        let moved = good.replacen("\"content\":\" the\"", "\"content\":\"\"", 1);
+        assert!(read(&moved).is_err(), "lost in the middle");
         let structure = good.replacen("\"index\":0", "\"index\":1", 1);
         assert!(read(&structure).expect_err("structure").contains("event 0"));
         let more = format!("{good}data: more\n\n");

@@ -3,24 +3,15 @@
 //! The same traffic, verification and placement as a round of `compare`: the profiled work is work
 //! that was right. The profiler runs on a core of the load side.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use super::sampler::{Recording, Sampler};
+use crate::compare::{self, bench, in_folder};
 use crate::cpu::{Usage, process_tree};
-use crate::driver::{Edge, Load, drive, probe};
-use crate::error::{Doing, Error, Result};
-use crate::process::{Placement, Running, pin_to, raise_file_limit};
-use crate::scenario::{Answer, Scenario};
-use crate::subject::credential::Credential;
-use crate::subject::{Setting, Started, Subject};
-use crate::traffic::{self, Expected, STREAM_EVENTS};
-
-/// Time before the window for scenarios of single answers.
-const WARM_UP: Duration = Duration::from_millis(500);
+use crate::driver::Edge;
+use crate::error::{Error, Result};
+use crate::scenario::Scenario;
+use crate::subject::Subject;
 
 /// The window goes on for so long after the last sample is due, so that none is taken at the end.
 const MARGIN: Duration = Duration::from_millis(700);
@@ -54,73 +45,36 @@ pub struct Profiled {
 impl Round {
     /// Starts everything, samples, ends everything.
     pub fn run(&self, sampler: &Sampler) -> Result<Profiled> {
-        let placement = Placement::on_this_machine()?;
-        raise_file_limit()?;
-        pin_to(placement.driver)?;
-        let credential = Credential::generate()?;
-        let folder = tempfile::tempdir().doing(|| "making a temporary folder".into())?;
-        // Proxies that drop privileges must still be able to pass through it.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
-            .doing(|| "opening the temporary folder to other users".into())?;
-        let (mut upstream, address) = self.start_upstream(placement, folder.path())?;
-        let setting = Setting {
-            scenario: &self.scenario,
-            upstream: address,
-            placement,
-            directory: folder.path(),
-            credential: &credential,
-        };
-        let Some(mut started) = self.subject.start(&setting)? else {
-            return Err(Error::Unable(format!("{} starts nothing", self.subject)));
-        };
-        let request = self.request(started.address, &credential);
-        started
-            .process
-            .wait_until(|| probe(started.address, &request).ok())?;
-        let profiled = self.drive(&started, &request, sampler, placement, folder.path());
-        started.process.check()?;
-        started.recorder.as_mut().map_or(Ok(()), Running::check)?;
-        upstream.check()?;
-        profiled
+        let (bench, folder) = bench(&mut |text| eprintln!("{text}"))?;
+        in_folder(folder.path(), |directory| {
+            let round = compare::round::Round {
+                bench: &bench,
+                scenario: &self.scenario,
+                subject: self.subject,
+                window: self.span + MARGIN,
+                directory,
+            };
+            let mut stage = round.start()?;
+            let profiled = self.sample(&round, &stage, sampler);
+            stage.check(profiled)
+        })
     }
 
-    fn drive(
+    fn sample(
         &self,
-        started: &Started,
-        request: &[u8],
+        round: &compare::round::Round<'_>,
+        stage: &compare::round::Stage,
         sampler: &Sampler,
-        placement: Placement,
-        folder: &Path,
     ) -> Result<Profiled> {
-        let model = self.scenario.model();
-        let expected = match self.scenario.answer {
-            Answer::Stream { .. } => Expected::Stream(traffic::stream_answer(model)),
-            Answer::Json => Expected::Json(traffic::json_answer(model)),
-        };
-        // Streams warm up for one whole length, after their starts were spread over another.
-        let (stagger, warm_up) = match self.scenario.answer {
-            Answer::Json => (Duration::ZERO, WARM_UP),
-            Answer::Stream { step } => (step * STREAM_EVENTS as u32, step * STREAM_EVENTS as u32),
-        };
-        let load = Load {
-            target: started.address,
-            connections: self.scenario.connections,
-            request,
-            expected: &expected,
-            lateness: self.subject.lateness(),
-            stagger,
-            warm_up,
-            window: self.span + MARGIN,
-        };
-        let pid = started.process.pid();
+        let pid = stage.measured();
         let mut recording: Option<Recording> = None;
         let mut usages = Vec::with_capacity(2);
-        let window = drive(&load, |edge| {
+        let window = round.drive(stage, |edge| {
             usages.push(Usage::of_tree(pid));
             if edge == Edge::Open {
                 let pids = process_tree(pid);
-                let (hz, core) = (self.frequency_hz, placement.driver);
-                recording = Some(sampler.record(&pids, hz, self.span, core, folder)?);
+                let (hz, core) = (self.frequency_hz, round.bench.placement.driver);
+                recording = Some(sampler.record(&pids, hz, self.span, core, round.directory)?);
             }
             Ok(())
         })?;
@@ -131,28 +85,8 @@ impl Round {
         let cpu = close.since(open);
         Ok(Profiled {
             script,
-            cpu_us_per_unit: cpu.as_secs_f64() * 1e6 / window.units.max(1) as f64,
+            cpu_us_per_unit: cpu.as_secs_f64() * 1e6 / window.meter.units.max(1) as f64,
             busy_percent: 100.0 * cpu.as_secs_f64() / window.elapsed.as_secs_f64(),
         })
-    }
-
-    fn start_upstream(&self, placement: Placement, folder: &Path) -> Result<(Running, SocketAddr)> {
-        let this = std::env::current_exe().doing(|| "finding this program".into())?;
-        let words = ["upstream", "--scenario", self.scenario.name];
-        let arguments = words.map(Into::into);
-        let core = placement.upstream;
-        let mut upstream = Running::start("upstream", core, &this, &arguments, folder)?;
-        let log = upstream.log().to_owned();
-        let line = upstream.wait_for_line(&log)?;
-        match line.parse() {
-            Ok(address) => Ok((upstream, address)),
-            Err(_) => Err(upstream.failure("did not say where it listens".into())),
-        }
-    }
-
-    fn request(&self, target: SocketAddr, credential: &Credential) -> Vec<u8> {
-        let field = credential.field(self.subject.wants_token());
-        let (model, streams) = (self.scenario.model(), self.scenario.streams());
-        traffic::request(&target.to_string(), &field, model, streams)
     }
 }

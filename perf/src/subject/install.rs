@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::Subject;
 use super::penstock::{GATEWAY, RECORDER, sibling};
+use super::{Subject, foreign};
 
 /// Folders that are looked through after those of `PATH`: daemons often live outside it.
 const DAEMON_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -26,6 +26,7 @@ pub fn ensure(subject: Subject, say: &mut dyn FnMut(&str)) -> Result<(), String>
     match subject {
         Subject::Direct | Subject::Floor => Ok(()),
         Subject::Nginx | Subject::Haproxy => ensure_package(subject.name(), say),
+        Subject::Envoy | Subject::Litellm | Subject::Portkey => foreign::ensure(subject, say),
         Subject::PenstockOff | Subject::PenstockAuth => ensure_built(&[GATEWAY]),
         Subject::PenstockOn => ensure_built(&[GATEWAY, RECORDER]),
     }

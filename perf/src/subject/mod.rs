@@ -13,12 +13,15 @@ use std::str::FromStr;
 use crate::driver::body::Lateness;
 use crate::error::{Doing, Error, Result};
 use crate::process::{Placement, Running, free_port};
-use crate::scenario::Scenario;
+use crate::scenario::{Method, Scenario};
 
+pub mod certificate;
 pub mod credential;
+pub mod foreign;
 pub mod install;
 pub mod penstock;
 
+use certificate::Certificate;
 use credential::Credential;
 
 /// What can be measured.
@@ -32,6 +35,12 @@ pub enum Subject {
     Nginx,
     /// haproxy, relaying blindly.
     Haproxy,
+    /// Envoy, relaying blindly.
+    Envoy,
+    /// LiteLLM's proxy.
+    Litellm,
+    /// Portkey's gateway.
+    Portkey,
     /// Penstock as a strict relay: no identity, no policies, no recording.
     PenstockOff,
     /// Penstock verifying tokens, and nothing more.
@@ -46,6 +55,9 @@ pub const SUBJECTS: &[Subject] = &[
     Subject::Floor,
     Subject::Nginx,
     Subject::Haproxy,
+    Subject::Envoy,
+    Subject::Litellm,
+    Subject::Portkey,
     Subject::PenstockOff,
     Subject::PenstockAuth,
     Subject::PenstockOn,
@@ -64,6 +76,8 @@ pub struct Setting<'a> {
     pub directory: &'a Path,
     /// The caller, for subjects that look at callers.
     pub credential: &'a Credential,
+    /// What it shows where the scenario is encrypted.
+    pub certificate: &'a Certificate,
 }
 
 /// A subject that accepts connections, and all that belongs to it.
@@ -87,9 +101,26 @@ impl Subject {
             Subject::Floor => "floor",
             Subject::Nginx => "nginx",
             Subject::Haproxy => "haproxy",
+            Subject::Envoy => "envoy",
+            Subject::Litellm => "litellm",
+            Subject::Portkey => "portkey",
             Subject::PenstockOff => "penstock-off",
             Subject::PenstockAuth => "penstock-auth",
             Subject::PenstockOn => "penstock-on",
+        }
+    }
+
+    /// Why it does not take part in a scenario, where it does not.
+    pub fn unfit_for(self, scenario: &Scenario) -> Option<&'static str> {
+        match self {
+            Subject::Direct | Subject::Floor if scenario.wire.is_tls() => Some("knows no TLS"),
+            Subject::Litellm | Subject::Portkey if scenario.wire.is_tls() => {
+                Some("not set up for TLS here")
+            }
+            Subject::Litellm | Subject::Portkey if scenario.method == Method::Memory => {
+                Some("not asked")
+            }
+            _ => None,
         }
     }
 
@@ -98,10 +129,12 @@ impl Subject {
         matches!(self, Subject::PenstockAuth | Subject::PenstockOn)
     }
 
-    /// Masking may hold a possible beginning of a secret back until the next event.
+    /// Masking may hold a possible beginning of a secret back until the next event. Two subjects
+    /// write requests and answers anew.
     pub fn lateness(self) -> Lateness {
         match self {
             Subject::PenstockOn => Lateness::Allowed,
+            Subject::Litellm | Subject::Portkey => Lateness::Rewritten,
             _ => Lateness::Refused,
         }
     }
@@ -113,6 +146,9 @@ impl Subject {
             Subject::Floor => setting.start_floor().map(Some),
             Subject::Nginx => setting.start_nginx().map(Some),
             Subject::Haproxy => setting.start_haproxy().map(Some),
+            Subject::Envoy => setting.start_envoy().map(Some),
+            Subject::Litellm => setting.start_litellm().map(Some),
+            Subject::Portkey => setting.start_portkey().map(Some),
             Subject::PenstockOff => {
                 let template = include_str!("../../subjects/penstock-off.toml");
                 setting.start_penstock(self, template, false).map(Some)
@@ -174,20 +210,36 @@ impl Setting<'_> {
 
     fn start_nginx(&self) -> Result<Started> {
         let buffering = if self.scenario.streams() { "off" } else { "on" };
+        let mut tls = ("", String::new());
+        if self.scenario.wire.is_tls() {
+            let (certificate, key) = self.write_certificate()?;
+            let (certificate, key) = (certificate.display(), key.display());
+            tls.0 = " ssl";
+            tls.1 = format!("ssl_certificate {certificate}; ssl_certificate_key {key};");
+        }
         self.start_proxy(
             Subject::Nginx,
             include_str!("../../subjects/nginx.conf"),
-            &[("buffering", buffering)],
+            &[
+                ("buffering", buffering),
+                ("ssl", tls.0),
+                ("certificate", &tls.1),
+            ],
             |config| arguments(&[&"-e", &"stderr", &"-p", &self.directory, &"-c", &config]),
         )
     }
 
     fn start_haproxy(&self) -> Result<Started> {
         let no = if self.scenario.streams() { "" } else { "no" };
+        let mut tls = String::new();
+        if self.scenario.wire.is_tls() {
+            let both = [&*self.certificate.certificate, &*self.certificate.key].concat();
+            tls = format!(" ssl crt {}", self.write("tls.pem", &both)?.display());
+        }
         self.start_proxy(
             Subject::Haproxy,
             include_str!("../../subjects/haproxy.cfg"),
-            &[("no", no)],
+            &[("no", no), ("tls", &tls)],
             |config| arguments(&[&"-db", &"-f", &config]),
         )
     }
@@ -206,8 +258,11 @@ impl Setting<'_> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let directory = self.directory.display().to_string();
         let (listen, upstream) = (address.to_string(), self.upstream.to_string());
+        // A client has a connection on each side.
+        let connections = (2 * self.scenario.connections + 1000).max(4000).to_string();
         let mut all = vec![
-            ("dir", &*directory),
+            ("connections", &*connections),
+            ("dir", &directory),
             ("listen", &listen),
             ("upstream", &upstream),
         ];
@@ -222,6 +277,12 @@ impl Setting<'_> {
             process,
             recorder: None,
         })
+    }
+
+    /// The files of certificate and key.
+    fn write_certificate(&self) -> Result<(PathBuf, PathBuf)> {
+        let certificate = self.write("tls.crt", &self.certificate.certificate)?;
+        Ok((certificate, self.write("tls.key", &self.certificate.key)?))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf> {

@@ -33,7 +33,14 @@ impl Setting<'_> {
         let directory = self.directory.display().to_string();
         let core = self.placement.subject.to_string();
         let upstream = self.upstream.to_string();
+        let mut tls = String::new();
+        if self.scenario.wire.is_tls() {
+            let (certificate, key) = self.write_certificate()?;
+            let (certificate, key) = (certificate.display(), key.display());
+            tls = format!("tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}");
+        }
         let values = [
+            ("tls", &*tls),
             ("dir", &*directory),
             ("core", &core),
             ("upstream", &upstream),

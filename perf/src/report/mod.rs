@@ -1,19 +1,29 @@
-//! Statistics over rounds, and their two forms: a table for people, one JSON object a line for
-//! programs.
+//! Statistics over rounds, and their forms: a table for people, one JSON object a line for programs,
+//! comma-separated values for spreadsheets.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Unit};
 use crate::subject::Subject;
 
-/// Ratios in the table are to this subject.
-const REFERENCE: Subject = Subject::Nginx;
+mod table;
+
+pub(crate) use table::render;
+
+/// Ratios in the table are to this subject, and its capacity is what half load is half of.
+pub const REFERENCE: Subject = Subject::Nginx;
 
 /// Other work on the machine beyond this share of one core is warned about.
 const OTHERS_BUSY_PERCENT_MAX: f64 = 10.0;
+
+/// Which figure is the difference of which.
+const ADDED: [(Figure, Figure); 3] = [
+    (Figure::AddedLatencyP50Us, Figure::LatencyP50Us),
+    (Figure::AddedLatencyP99Us, Figure::LatencyP99Us),
+    (Figure::AddedLatencyP999Us, Figure::LatencyP999Us),
+];
 
 /// One kind of number that a round yields. The first six names are a contract; the rest say under
 /// which conditions those were taken.
@@ -41,6 +51,26 @@ pub enum Figure {
     UnitsPerSecond,
     /// Events with which not all text came that the upstream had sent by then.
     LateTextPercent,
+    /// TLS handshakes that continued an earlier session.
+    ResumedPercent,
+    /// Requests a second that were offered.
+    OfferedPerSecond,
+    /// 99th percentile of how late the generator itself was with a request.
+    #[serde(rename = "generator_lag_p99_us")]
+    GeneratorLagP99Us,
+    /// Median latency less that of `direct` in the same round.
+    #[serde(rename = "added_latency_p50_us")]
+    AddedLatencyP50Us,
+    /// The same of the 99th percentile.
+    #[serde(rename = "added_latency_p99_us")]
+    AddedLatencyP99Us,
+    /// The same of the 99.9th percentile.
+    #[serde(rename = "added_latency_p999_us")]
+    AddedLatencyP999Us,
+    /// Memory that one more connection takes which rests.
+    BytesPerIdleConnection,
+    /// Memory that one more stream under way takes, beyond its client's connection.
+    BytesPerStream,
     /// How much of one core the subject used; well under 100 means that it also slept and woke.
     SubjectBusyPercent,
     /// The same of driver and upstream together.
@@ -66,6 +96,8 @@ pub struct Cell {
     pub samples: Vec<Sample>,
     /// Why there are none.
     pub failure: Option<String>,
+    /// Why it was not tried: this subject does not do that.
+    pub skipped: Option<&'static str>,
 }
 
 /// Everything that one run measured.
@@ -104,15 +136,30 @@ pub struct Spread {
 // === impl Figure ===
 
 impl Figure {
+    /// As `--json` names it.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            // A variant without fields is written as a string.
+            _ => String::new(),
+        }
+    }
+
     /// What the figure is counted in.
     pub fn unit(self, scenario: &Scenario) -> &'static str {
-        match (self, scenario.streams()) {
+        match (self, scenario.unit == Unit::Event) {
             (Figure::CpuUsPerUnit | Figure::RecorderCpuUsPerUnit, false) => "us/request",
             (Figure::CpuUsPerUnit | Figure::RecorderCpuUsPerUnit, true) => "us/event",
             (Figure::UnitsPerCoreSecond | Figure::UnitsPerSecond, false) => "requests/s",
             (Figure::UnitsPerCoreSecond | Figure::UnitsPerSecond, true) => "events/s",
             (Figure::LatencyP50Us | Figure::LatencyP99Us | Figure::LatencyP999Us, _) => "us",
+            (Figure::AddedLatencyP50Us | Figure::AddedLatencyP99Us, _) => "us",
+            (Figure::AddedLatencyP999Us | Figure::GeneratorLagP99Us, _) => "us",
             (Figure::RssBytes, _) => "bytes",
+            (Figure::BytesPerIdleConnection, _) => "bytes/connection",
+            (Figure::BytesPerStream, _) => "bytes/stream",
+            (Figure::ResumedPercent, _) => "percent of handshakes",
+            (Figure::OfferedPerSecond, _) => "requests/s",
             (Figure::LateTextPercent, _) => "percent of events",
             (Figure::SubjectBusyPercent | Figure::LoadBusyPercent, _) => "percent of a core",
             (Figure::OthersBusyPercent, _) => "percent of a core",
@@ -199,36 +246,6 @@ impl Cell {
             })
         })
     }
-
-    fn row(&self, reference: Option<f64>) -> Vec<String> {
-        let name = self.subject.name().to_owned();
-        let Some(cpu) = self.spread(Figure::CpuUsPerUnit) else {
-            return vec![name, "not measured".into()];
-        };
-        let median = |figure| self.spread(figure).map_or(f64::NAN, |spread| spread.median);
-        let ratio = reference.map_or("-".into(), |of| format!("{:.2}", cpu.median / of));
-        let optional = |figure, decimals| {
-            self.spread(figure).map_or("-".into(), |spread| {
-                format!("{:.*}", decimals, spread.median)
-            })
-        };
-        vec![
-            name,
-            format!("{:.2}", cpu.median),
-            format!("{:.2} to {:.2}", cpu.min, cpu.max),
-            ratio,
-            optional(Figure::RecorderCpuUsPerUnit, 2),
-            format!("{:.0}", median(Figure::UnitsPerCoreSecond)),
-            format!("{:.0}", median(Figure::LatencyP50Us)),
-            format!("{:.0}", median(Figure::LatencyP99Us)),
-            format!("{:.0}", median(Figure::LatencyP999Us)),
-            format!("{:.1}", median(Figure::RssBytes) / f64::from(1 << 20)),
-            optional(Figure::LateTextPercent, 1),
-            format!("{:.0} %", median(Figure::SubjectBusyPercent)),
-            format!("{:.0} %", median(Figure::LoadBusyPercent)),
-            format!("{:.0} %", median(Figure::OthersBusyPercent)),
-        ]
-    }
 }
 
 // === impl Comparison ===
@@ -242,6 +259,7 @@ impl Comparison {
                 subject,
                 samples: Vec::new(),
                 failure: None,
+                skipped: None,
             })
         });
         Comparison {
@@ -266,9 +284,9 @@ impl Comparison {
 
     /// True when everything that was asked for was measured.
     pub fn complete(&self) -> bool {
-        self.cells
-            .iter()
-            .all(|cell| cell.failure.is_none() && !cell.samples.is_empty())
+        self.cells.iter().all(|cell| {
+            cell.skipped.is_some() || (cell.failure.is_none() && !cell.samples.is_empty())
+        })
     }
 
     /// Says so when the machine was too busy with other things for these figures to be believed.
@@ -290,77 +308,52 @@ impl Comparison {
         self.cells.iter().flat_map(Cell::lines).collect()
     }
 
-    /// One table for each scenario, in Markdown.
-    pub fn table(&self) -> String {
-        let mut text = String::new();
-        let same_scenario = |a: &Cell, b: &Cell| a.scenario == b.scenario;
-        for cells in self.cells.chunk_by(same_scenario) {
-            let scenario = &cells[0].scenario; // a chunk has at least one
-            let unit = scenario.unit();
-            let reference = cells
-                .iter()
-                .find(|cell| cell.subject == REFERENCE)
-                .and_then(|cell| cell.spread(Figure::CpuUsPerUnit))
-                .map(|spread| spread.median);
-            let header = [
-                &format!("{scenario}"),
-                &format!("CPU us/{unit}"),
-                "min to max",
-                &format!("x {REFERENCE}"),
-                "recorder us",
-                &format!("{unit}s/core s"),
-                "p50 us",
-                "p99 us",
-                "p99.9 us",
-                "RSS MiB",
-                "late text %",
-                "busy",
-                "load busy",
-                "others busy",
-            ];
-            let mut rows = vec![header.map(str::to_owned).to_vec()];
-            rows.extend(cells.iter().map(|cell| cell.row(reference)));
-            if !text.is_empty() {
-                text.push('\n');
+    /// What a subject adds to the latency of `direct`, round by round, where that tells something.
+    pub fn add_latencies(&mut self, scenario: &Scenario) {
+        if !scenario.latency_tells() {
+            return;
+        }
+        let direct = |cell: &&Cell| cell.scenario == *scenario && cell.subject == Subject::Direct;
+        let Some(direct) = self
+            .cells
+            .iter()
+            .find(direct)
+            .map(|cell| cell.samples.clone())
+        else {
+            return;
+        };
+        let others = self
+            .cells
+            .iter_mut()
+            .filter(|cell| cell.scenario == *scenario && cell.subject != Subject::Direct);
+        for (sample, direct) in others.flat_map(|cell| cell.samples.iter_mut().zip(&direct)) {
+            for (added, latency) in ADDED {
+                if let (Some(with), Some(without)) = (sample.of(latency), direct.of(latency)) {
+                    sample.set(added, with - without);
+                }
             }
-            render(&rows, &mut text);
+        }
+    }
+
+    /// Every figure as comma-separated values, with a line that names the columns.
+    pub fn csv(&self) -> String {
+        let mut text = "scenario,subject,figure,unit,median,min,max,rounds\n".to_owned();
+        for line in self.lines() {
+            let figure = line.figure.name();
+            let Line {
+                scenario,
+                subject,
+                unit,
+                median,
+                min,
+                max,
+                rounds,
+                ..
+            } = line;
+            text +=
+                &format!("{scenario},{subject},{figure},{unit},{median},{min},{max},{rounds}\n");
         }
         text
-    }
-}
-
-/// Rows as a Markdown table: the first is its head, the first column goes left, all others right.
-pub(crate) fn render(rows: &[Vec<String>], text: &mut String) {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell = |row: &'_ [String], column: usize| row.get(column).cloned().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter()
-                .map(|row| cell(row, column).chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    for (index, row) in rows.iter().enumerate() {
-        for (column, &width) in widths.iter().enumerate() {
-            let value = cell(row, column);
-            // Writing to a String cannot fail.
-            let _ = match column {
-                0 => write!(text, "| {value:<width$} |"),
-                _ => write!(text, " {value:>width$} |"),
-            };
-        }
-        text.push('\n');
-        if index == 0 {
-            for (column, &width) in widths.iter().enumerate() {
-                let dashes = "-".repeat(width);
-                let _ = match column {
-                    0 => write!(text, "| {dashes} |"),
-                    _ => write!(text, " {}: |", &dashes[..width.saturating_sub(1)]),
-                };
-            }
-            text.push('\n');
-        }
     }
 }
 
@@ -416,6 +409,11 @@ mod tests {
         assert_eq!(name(Figure::UnitsPerCoreSecond), "units_per_core_second");
         assert_eq!(name(Figure::RssBytes), "rss_bytes");
         assert_eq!(lines.len(), 4);
+        let csv = comparison().csv();
+        assert!(
+            csv.contains("\nsmall,direct,cpu_us_per_unit,us/request,4.1,4,4.5,3\n"),
+            "{csv}"
+        );
     }
 
     #[test]
@@ -427,6 +425,43 @@ mod tests {
             sample.set(Figure::OthersBusyPercent, 55.0);
         }
         assert!(comparison.warning().expect("busy").contains("55 %"));
+    }
+
+    #[test]
+    fn added_latency_is_over_direct_of_the_same_round_and_only_where_it_tells() {
+        let added = |name: &str| {
+            let scenario: Scenario = name.parse().expect("a scenario");
+            let subjects = [Subject::Direct, Subject::Nginx];
+            let mut comparison = Comparison::new(&[scenario], &subjects);
+            for (subject, latencies) in [
+                (Subject::Direct, [10.0, 30.0]),
+                (Subject::Nginx, [25.0, 46.0]),
+            ] {
+                for latency in latencies {
+                    let mut sample = Sample::default();
+                    sample.set(Figure::LatencyP50Us, latency);
+                    comparison.cell(&scenario, subject).samples.push(sample);
+                }
+            }
+            comparison.add_latencies(&scenario);
+            let spread = comparison
+                .cell(&scenario, Subject::Nginx)
+                .spread(Figure::AddedLatencyP50Us);
+            spread.map(|spread| (spread.min, spread.max))
+        };
+        assert_eq!(added("half-load"), Some((15.0, 16.0)));
+        assert_eq!(added("stream100"), Some((15.0, 16.0)));
+        assert_eq!(added("small"), None);
+    }
+
+    #[test]
+    fn what_a_subject_does_not_do_is_no_failure() {
+        let mut comparison = comparison();
+        comparison.cell(&SCENARIOS[0], Subject::Haproxy).failure = None;
+        assert!(!comparison.complete());
+        comparison.cell(&SCENARIOS[0], Subject::Haproxy).skipped = Some("no such thing");
+        assert!(comparison.complete());
+        assert!(comparison.table().contains("no such thing"));
     }
 
     #[test]
