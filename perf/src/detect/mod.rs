@@ -37,7 +37,8 @@ pub struct Arguments {
     /// A policy folder; otherwise every shipped pack is on.
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
-    /// A JSON object from label to the ids of rules that count for it, `*` allowed at an end.
+    /// A JSON object from label to the ids of rules that count for it, `*` allowed at an end of
+    /// either; an empty list says that no rule is meant to find these, and they count apart.
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
     /// What spans count: characters (as Python does) or bytes of UTF-8.
@@ -59,6 +60,11 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Which rules count for which label.
+#[derive(Debug, Default, Clone, serde::Deserialize)]
+#[serde(transparent)]
+pub struct LabelMap(BTreeMap<String, Vec<String>>);
 
 /// One alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,15 +92,17 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     };
     let map = match &arguments.map {
         Some(path) => read_map(path)?,
-        None => BTreeMap::new(),
+        None => LabelMap::default(),
     };
     if arguments.files.is_empty() && !arguments.wild {
         return Err(Error::Unable(
             "no file of vectors is named, nor --wild".to_owned(),
         ));
     }
-    let mut score = Score::new(map);
+    let mut score = Score::new(map.clone());
+    let mut corpora = vec![Score::HEAD.map(str::to_owned).to_vec()];
     for path in &arguments.files {
+        let mut own = Score::new(map.clone());
         let text = fs::read_to_string(path).doing(|| format!("reading {}", path.display()))?;
         let mut unread = 0;
         for (index, line) in text
@@ -104,7 +112,11 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         {
             let place = format!("{}:{}", path.display(), index + 1);
             match Vector::read(line, arguments.offsets) {
-                Ok(vector) => score.add(&vector, &detector.alarms(&vector.text), &place),
+                Ok(vector) => {
+                    let alarms = detector.alarms(&vector.text);
+                    score.add(&vector, &alarms, &place);
+                    own.add(&vector, &alarms, &place);
+                }
                 Err(reason) => {
                     unread += 1;
                     eprintln!("{place}: {reason}");
@@ -114,12 +126,19 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         if unread > 0 {
             eprintln!("{}: {unread} lines were left out", path.display());
         }
+        let name = path.file_stem().unwrap_or(path.as_os_str());
+        corpora.push(own.summary(name.to_string_lossy().into_owned()));
     }
     let mut lines = Vec::new();
     if !arguments.files.is_empty() {
         lines.extend(score.lines());
         if !arguments.json {
             score.print(arguments.examples, arguments.show);
+            if arguments.files.len() > 1 {
+                println!();
+                corpora.push(score.summary("all".to_owned()));
+                figures::print_table(&corpora);
+            }
         }
     }
     if arguments.wild {
@@ -189,12 +208,29 @@ fn wild(detector: &Detector, arguments: &Arguments) -> Result<Vec<figures::Figur
     Ok(lines)
 }
 
-fn read_map(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+fn read_map(path: &Path) -> Result<LabelMap> {
     let text = fs::read_to_string(path).doing(|| format!("reading {}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| {
         let shape = r#"{"label": ["rule-id", "vendor-*"]}"#;
         Error::Unable(format!("{}: {error}; it is to be {shape}", path.display()))
     })
+}
+
+// === impl LabelMap ===
+
+impl LabelMap {
+    /// The rules that count for a label, by its own entry or the longest pattern that names it;
+    /// none, where any rule does.
+    pub fn rules(&self, label: &str) -> Option<&[String]> {
+        let own = self.0.get(label);
+        let patterns = self.0.iter().filter(|(of, _)| score::names(of, label));
+        let longest = || {
+            patterns
+                .max_by_key(|(of, _)| of.len())
+                .map(|(_, rules)| rules)
+        };
+        own.or_else(longest).map(Vec::as_slice)
+    }
 }
 
 // === impl Detector ===

@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Labels that say that there is nothing to find.
 const BENIGN: [&str; 5] = ["", "benign", "none", "negative", "clean"];
 
+/// The label of a text of which nobody knows: what one rule refuses and another finds.
+pub(super) const UNDECIDED: &str = "undecided";
+
 /// What the numbers of a span count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Offsets {

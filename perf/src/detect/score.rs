@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Alarm, Vector};
+use super::read::UNDECIDED;
+use super::{Alarm, LabelMap, Vector};
 use crate::figures::{self, FigureLine};
 
 /// What was found of one label.
@@ -16,16 +17,20 @@ struct Label {
     spans: usize,
     /// Found, but only by rules that the map does not name for the label.
     elsewhere: usize,
+    /// The map says that no rule is meant to find these.
+    unclaimed: bool,
     misses: Vec<(String, String)>,
 }
 
 /// Counts over all vectors.
 #[derive(Debug, Default)]
 pub struct Score {
-    map: BTreeMap<String, Vec<String>>,
+    map: LabelMap,
     labels: BTreeMap<String, Label>,
     benign: usize,
     benign_with_alarms: usize,
+    undecided: usize,
+    undecided_with_alarms: usize,
     /// Alarms that overlap are one.
     alarms: usize,
     alarms_on_spans: usize,
@@ -36,8 +41,21 @@ pub struct Score {
 // === impl Score ===
 
 impl Score {
-    /// With the rules that count for a label; a label that is not named is found by any.
-    pub fn new(map: BTreeMap<String, Vec<String>>) -> Score {
+    /// The cells of [`Score::summary`].
+    pub const HEAD: [&str; 9] = [
+        "corpus",
+        "vectors",
+        "found",
+        "recall %",
+        "exact",
+        "not claimed, found",
+        "benign, alarmed",
+        "false alarms %",
+        "precision %",
+    ];
+
+    /// With the rules that count for a label.
+    pub fn new(map: LabelMap) -> Score {
         Score {
             map,
             ..Score::default()
@@ -47,18 +65,26 @@ impl Score {
     /// Counts one text and the alarms in it; `place` names it among the misses.
     pub fn add(&mut self, vector: &Vector, alarms: &[Alarm], place: &str) {
         let whole = (0, vector.text.len());
+        if vector.labelled.iter().any(|of| of.label == UNDECIDED) {
+            self.undecided += 1;
+            self.undecided_with_alarms += usize::from(!alarms.is_empty());
+            return;
+        }
         for labelled in &vector.labelled {
             let (start, end) = labelled.span.unwrap_or(whole);
             let over: Vec<&Alarm> = alarms
                 .iter()
                 .filter(|alarm| alarm.start < end && start < alarm.end)
                 .collect();
-            let wanted = self.map.get(&labelled.label);
+            let wanted = self.map.rules(&labelled.label);
+            let unclaimed = wanted.is_some_and(<[String]>::is_empty);
             let counts = |alarm: &&&Alarm| {
-                wanted.is_none_or(|rules| rules.iter().any(|rule| names(rule, &alarm.rule)))
+                let of = |rules: &[String]| rules.iter().any(|rule| names(rule, &alarm.rule));
+                unclaimed || wanted.is_none_or(of)
             };
             let label = self.labels.entry(labelled.label.clone()).or_default();
             label.vectors += 1;
+            label.unclaimed = unclaimed;
             label.spans += usize::from(labelled.span.is_some());
             let right: Vec<&&Alarm> = over.iter().filter(counts).collect();
             if right.is_empty() {
@@ -94,9 +120,10 @@ impl Score {
         }
     }
 
-    fn total(&self) -> Label {
+    /// All labels together: of those that some rule is meant to find, or of the others.
+    fn total(&self, unclaimed: bool) -> Label {
         let mut total = Label::default();
-        for label in self.labels.values() {
+        for label in self.labels.values().filter(|of| of.unclaimed == unclaimed) {
             total.vectors += label.vectors;
             total.found += label.found;
             total.exact += label.exact;
@@ -104,6 +131,37 @@ impl Score {
             total.elsewhere += label.elsewhere;
         }
         total
+    }
+
+    /// Each label, then all that are claimed, then all that are not, where there are any.
+    fn rows(&self) -> Vec<(String, Label)> {
+        let named = |(name, label): (&String, &Label)| match label.unclaimed {
+            true => (format!("{name} (not claimed)"), label.clone()),
+            false => (name.clone(), label.clone()),
+        };
+        let mut rows: Vec<_> = self.labels.iter().map(named).collect();
+        rows.push(("all".to_owned(), self.total(false)));
+        let unclaimed = self.total(true);
+        if unclaimed.vectors > 0 {
+            rows.push(("all not claimed".to_owned(), unclaimed));
+        }
+        rows
+    }
+
+    /// One line of the table of corpora; [`Score::HEAD`] names its cells.
+    pub fn summary(&self, corpus: String) -> Vec<String> {
+        let (total, unclaimed) = (self.total(false), self.total(true));
+        vec![
+            corpus,
+            total.vectors.to_string(),
+            total.found.to_string(),
+            format!("{:.1}", percent(total.found, total.vectors)),
+            format!("{} of {}", total.exact, total.spans),
+            format!("{} of {}", unclaimed.found, unclaimed.vectors),
+            format!("{} of {}", self.benign_with_alarms, self.benign),
+            format!("{:.2}", percent(self.benign_with_alarms, self.benign)),
+            format!("{:.1}", percent(self.alarms_on_spans, self.alarms)),
+        ]
     }
 
     /// Every figure; of one round, since nothing here varies.
@@ -119,29 +177,23 @@ impl Score {
                 vec![value],
             ));
         };
-        let total = self.total();
-        let all = [("all".to_owned(), total)];
-        for (name, label) in self
-            .labels
-            .iter()
-            .chain(all.iter().map(|(name, of)| (name, of)))
-        {
-            tell(name, "vectors", "vectors", label.vectors as f64);
-            tell(name, "found", "vectors", label.found as f64);
+        for (name, label) in self.rows() {
+            tell(&name, "vectors", "vectors", label.vectors as f64);
+            tell(&name, "found", "vectors", label.found as f64);
             tell(
-                name,
+                &name,
                 "found_by_other_rules_only",
                 "vectors",
                 label.elsewhere as f64,
             );
             tell(
-                name,
+                &name,
                 "recall",
                 "percent",
                 percent(label.found, label.vectors),
             );
-            tell(name, "exact", "vectors", label.exact as f64);
-            tell(name, "spans", "vectors", label.spans as f64);
+            tell(&name, "exact", "vectors", label.exact as f64);
+            tell(&name, "spans", "vectors", label.spans as f64);
         }
         tell("benign", "texts", "texts", self.benign as f64);
         tell(
@@ -152,6 +204,9 @@ impl Score {
         );
         let share = percent(self.benign_with_alarms, self.benign);
         tell("benign", "false_alarms", "percent of texts", share);
+        let undecided = self.undecided_with_alarms as f64;
+        tell("undecided", "texts", "texts", self.undecided as f64);
+        tell("undecided", "texts_with_alarms", "texts", undecided);
         tell("all", "alarms", "alarms", self.alarms as f64);
         tell(
             "all",
@@ -176,10 +231,9 @@ impl Score {
             "other rule",
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
-        let total = self.total();
-        for (name, label) in self.labels.iter().chain([(&"all".to_owned(), &total)]) {
+        for (name, label) in self.rows() {
             rows.push(vec![
-                name.clone(),
+                name,
                 label.vectors.to_string(),
                 label.found.to_string(),
                 format!("{:.1}", percent(label.found, label.vectors)),
@@ -195,13 +249,19 @@ impl Score {
             self.benign,
             percent(self.benign_with_alarms, self.benign)
         );
+        if self.undecided > 0 {
+            println!(
+                "undecided texts, which one rule refuses and another finds: {} with an alarm of {}",
+                self.undecided_with_alarms, self.undecided
+            );
+        }
         println!(
             "alarms: {} on a labelled span of {} (precision {:.2} %)\n",
             self.alarms_on_spans,
             self.alarms,
             percent(self.alarms_on_spans, self.alarms)
         );
-        for (name, label) in &self.labels {
+        for (name, label) in self.labels.iter().filter(|(_, label)| !label.unclaimed) {
             for (place, text) in label.misses.iter().take(examples) {
                 say("missed", name, place, text, show);
             }
@@ -224,8 +284,8 @@ fn say(what: &str, label: &str, place: &str, text: &str, show: bool) {
     }
 }
 
-/// Does a pattern of a map, with `*` at either end, name a rule?
-fn names(pattern: &str, rule: &str) -> bool {
+/// Does a pattern of a map, with `*` at either end, name a rule or a label?
+pub(super) fn names(pattern: &str, rule: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(end), None) => rule.ends_with(end),
         (None, Some(start)) => rule.starts_with(start),
@@ -266,14 +326,37 @@ mod tests {
         }
     }
 
+    fn map(json: &str) -> LabelMap {
+        serde_json::from_str(json).expect("is a map")
+    }
+
+    #[test]
+    fn what_is_not_claimed_and_what_is_undecided_count_apart() {
+        let mut score = Score::new(map(r#"{"name*": [], "*": ["key-*"]}"#));
+        let vector = |line: &str| Vector::read(line, Offsets::Chars).expect("valid");
+        for (line, alarmed) in [
+            (r#"{"text": "012", "label": "name-of-a-person"}"#, true),
+            (r#"{"text": "012", "label": "name-of-a-person"}"#, false),
+            (r#"{"text": "012", "label": "k"}"#, true),
+            (r#"{"text": "012", "label": "undecided"}"#, true),
+            (r#"{"text": "012", "label": "undecided"}"#, false),
+        ] {
+            let alarms = [alarm("key-a", 0, 1)];
+            score.add(&vector(line), &alarms[..usize::from(alarmed)], "f:1");
+        }
+        let summary = score.summary("c".to_owned());
+        assert_eq!(summary[..6], ["c", "1", "1", "100.0", "0 of 0", "1 of 2"]);
+        assert_eq!(score.benign, 0);
+        assert_eq!((score.undecided, score.undecided_with_alarms), (2, 1));
+    }
+
     #[test]
     fn overlap_exactness_rule_and_false_alarms_are_told_apart() {
         let vector = |span: &str| {
             let line = format!(r#"{{"text": "0123456789", "label": "k", "span": {span}}}"#);
             Vector::read(&line, Offsets::Chars).expect("valid")
         };
-        let map = BTreeMap::from([("k".to_owned(), vec!["key-*".to_owned()])]);
-        let mut score = Score::new(map);
+        let mut score = Score::new(map(r#"{"k": ["key-*"]}"#));
         score.add(&vector("[2, 5]"), &[alarm("key-a", 2, 5)], "f:1");
         score.add(
             &vector("[2, 5]"),

@@ -1,14 +1,18 @@
 //! Vectors made of the shipped rules' own examples: `penstock-perf vectors`.
 //!
 //! Each example stands in a few carriers: prose, code, a log line, an environment file, Chinese.
-//! What a rule says that it misses stands in the same carriers without a label, and so do things
-//! that look like secrets and are none: hashes, versions, times. These vectors say whether rules
+//! What a rule says that it misses stands in the same carriers without a label, unless another rule
+//! finds it bare: a key that is a sign too short is still a value that is assigned to a secret's
+//! name, so it is labelled `undecided` and counts apart. Things that look like secrets and are none
+//! stand there, too: hashes, versions, times. These vectors say whether rules
 //! still do together, and in other surroundings, what they do alone; they say nothing about
 //! formats that nobody has thought of.
 
 use penstock_policies::rule::{Confidence, Rule};
 use serde_json::{Value, json};
 
+use super::Detector;
+use super::read::UNDECIDED;
 use crate::dice::Dice;
 use crate::error::Result;
 use crate::generate::Generator;
@@ -58,8 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let mut dice = Dice::new(arguments.seed);
     // What is never worth more than a guess is found by guards that ask for guesses.
     let counts = |rule: &Rule| rule.confidence_max() >= Confidence::Medium;
+    let shipped = Detector::shipped()?;
     for rule in rulesets::named(&arguments.set)?.into_iter().filter(counts) {
-        for line in of_rule(&rule, arguments.carriers, &mut dice)? {
+        for line in of_rule(&rule, &shipped, arguments.carriers, &mut dice)? {
             println!("{line}");
         }
         for line in sampled(&rule, arguments.sampled, &mut dice)? {
@@ -74,8 +79,14 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// The rule's examples, and what it promises not to find, in carriers.
-fn of_rule(rule: &Rule, carriers: usize, dice: &mut Dice) -> Result<Vec<Value>> {
+/// The rule's examples, and what it promises not to find, in carriers. What it refuses and another
+/// of the shipped rules finds where it stands alone is nothing that is benign for certain.
+fn of_rule(
+    rule: &Rule,
+    shipped: &Detector,
+    carriers: usize,
+    dice: &mut Dice,
+) -> Result<Vec<Value>> {
     let scanner = rulesets::compile(vec![rule.clone()])?;
     let mut lines = Vec::new();
     let carriers_of = |dice: &mut Dice| -> Vec<&'static str> {
@@ -96,9 +107,11 @@ fn of_rule(rule: &Rule, carriers: usize, dice: &mut Dice) -> Result<Vec<Value>> 
         }
     }
     for example in rule.misses() {
+        let found = !shipped.alarms(example).is_empty();
+        let label = found.then_some(UNDECIDED);
         for carrier in carriers_of(dice) {
             let text = carry(carrier, example).0;
-            lines.push(json!({"text": text, "label": null, "span": null, "near": rule.id()}));
+            lines.push(json!({"text": text, "label": label, "span": null, "near": rule.id()}));
         }
     }
     Ok(lines)
@@ -196,7 +209,8 @@ mod tests {
         let toml = "[[rule]]\nid = \"r\"\ndescription = \"r\"\nregex = 'key-[0-9]{2}'\n\
                     matches = [\"é key-12\"]\nmisses = [\"key-1\"]\n";
         let rules = rulesets::parse("t", toml).expect("parses");
-        let lines = of_rule(&rules[0], 8, &mut Dice::new(3)).expect("compiles");
+        let shipped = Detector::shipped().expect("loads");
+        let lines = of_rule(&rules[0], &shipped, 8, &mut Dice::new(3)).expect("compiles");
         assert_eq!(lines.len(), 16);
         for line in &lines {
             let vector = Vector::read(&line.to_string(), Offsets::Chars).expect("is valid");

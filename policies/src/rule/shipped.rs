@@ -23,6 +23,7 @@ const SHIPPED: [(&str, &str); 6] = [
             "secrets/saas.toml",
             "secrets/monitoring.toml",
             "secrets/data.toml",
+            "secrets/platform.toml",
             "secrets/keys.toml",
             "secrets/generic.toml",
         ),

@@ -45,7 +45,7 @@ const fn entry(name: &'static str, source: &'static str, accepts: fn(&str) -> bo
 }
 
 /// How many validators there are; their places fit a byte.
-const COUNT: usize = 140;
+const COUNT: usize = 141;
 
 /// All of them, by family.
 static ENTRIES: [Entry; COUNT] = [
@@ -275,6 +275,11 @@ static ENTRIES: [Entry; COUNT] = [
     entry("monero", "CryptoNote base58, Keccak-256", wallet::monero),
     entry("mnemonic", "BIP 39, shape", wallet::mnemonic),
     entry("jwt", "RFC 7519", token::jwt),
+    entry(
+        "random_looking",
+        "Sixteen signs, hardly a word among them",
+        token::random_looking,
+    ),
     entry(
         "github_crc",
         "GitHub, token format of 2021",

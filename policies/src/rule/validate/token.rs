@@ -8,6 +8,13 @@ use simd_json::prelude::ValueObjectAccess as _;
 const TOKEN_SIGNS: usize = 36;
 const CHECKSUM_SIGNS: usize = 6;
 
+/// The fewest letters and digits that can be told from a name by their mixture.
+const RANDOM_SIGNS_MIN: usize = 16;
+
+/// The shortest run of letters that counts as a word, and the most consonants side by side in one.
+const WORD_SIGNS_MIN: usize = 4;
+const WORD_CONSONANTS_MAX: usize = 4;
+
 /// Three dotted parts of which the first decodes to a JSON object with `alg` (RFC 7519).
 pub(super) fn jwt(value: &str) -> bool {
     let Some((header, _)) = value.split_once('.') else {
@@ -38,6 +45,50 @@ pub(super) fn crc_suffixed(value: &str) -> bool {
     })
 }
 
+/// At least [`RANDOM_SIGNS_MIN`] letters and digits of which no more than half stand in what reads
+/// like words: made by a machine, not named by a person. `user_session_token_2024` is a name.
+pub(super) fn random_looking(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let signs = bytes
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let mut words = 0;
+    let mut from = 0;
+    for at in 1..=bytes.len() {
+        // A word goes on while its letters keep one case, but for a capital at its head.
+        let goes_on = bytes.get(at).is_some_and(|byte| {
+            let before = bytes[at - 1];
+            byte.is_ascii_alphabetic()
+                && before.is_ascii_alphabetic()
+                && (byte.is_ascii_lowercase() == before.is_ascii_lowercase()
+                    || at == from + 1 && byte.is_ascii_lowercase())
+        });
+        if !goes_on {
+            words += word_signs(&bytes[from..at]);
+            from = at;
+        }
+    }
+    signs >= RANDOM_SIGNS_MIN && digits >= 2 && digits < signs && 2 * words <= signs
+}
+
+/// The length of a run of letters that could be read aloud; 0 of any other.
+fn word_signs(run: &[u8]) -> usize {
+    let vowel = |byte: &u8| b"aeiouyAEIOUY".contains(byte);
+    let vowels = run.iter().filter(|byte| vowel(byte)).count();
+    let letters = run.iter().all(u8::is_ascii_alphabetic);
+    let pronounced = !run
+        .split(vowel)
+        .any(|consonants| consonants.len() > WORD_CONSONANTS_MAX);
+    let readable = letters && pronounced && (run.len()..=run.len() * 3).contains(&(vowels * 5));
+    if run.len() >= WORD_SIGNS_MIN && readable {
+        run.len()
+    } else {
+        0
+    }
+}
+
 /// CRC-32 of ISO 3309, bit by bit: it runs over thirty bytes of a value that looks like a token.
 fn crc32(bytes: &[u8]) -> u32 {
     let feed = |crc: u32, byte: &u8| {
@@ -59,6 +110,31 @@ mod tests {
         assert!(!jwt(&with(r#"{"typ":"JWT"}"#)));
         assert!(!jwt(&with("not json")));
         assert!(!jwt("eyJ*.a.b"));
+    }
+
+    #[test]
+    fn names_do_not_look_random() {
+        for token in [
+            "aB3dE5gH7jK9mN1p",
+            "0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+            "k7mNp2qRs4tUv8wXy1zA3bC5dEfGhIj",
+            "Br3i8EE3pYXqvoXwCoXB",
+            "7b3e5d8c-1a9f-4e2b-6c8d-3a5e9f1b7c4d",
+            "v1.pjqKbeILsS9prSy4rJKA1mJkK4",
+        ] {
+            assert!(random_looking(token), "{token}");
+        }
+        for name in [
+            "user_session_token_2024_v2",
+            "my-secret-name-in-the-vault-01",
+            "SHORT12abc",
+            "1234567890123456",
+            "abcdefghijklmnop",
+            "com.example.service.Handler2Factory1",
+            "ReplaceThisWithYourKey123",
+        ] {
+            assert!(!random_looking(name), "{name}");
+        }
     }
 
     #[test]

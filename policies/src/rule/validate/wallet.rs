@@ -219,8 +219,13 @@ pub(super) fn monero(value: &str) -> bool {
     matches!(body[0], 18 | 19 | 42) && Keccak256::digest(body)[..4] == *check
 }
 
-/// Twelve to twenty-four lower-case words of three to eight letters, by threes: the shape of a
-/// mnemonic (BIP 39).
+/// Words that sentences have and BIP 39's list has not.
+const NO_MNEMONIC: [&str; 12] = [
+    "and", "are", "but", "for", "from", "has", "her", "his", "not", "the", "was", "with",
+];
+
+/// Twelve to twenty-four lower-case words of three to eight letters, by threes, and no sentence: the
+/// shape of a mnemonic (BIP 39).
 pub(super) fn mnemonic(value: &str) -> bool {
     let mut count = 0;
     let plain = |word: &str| {
@@ -230,7 +235,8 @@ pub(super) fn mnemonic(value: &str) -> bool {
         .split(|c: char| !c.is_ascii_alphabetic())
         .filter(|word| !word.is_empty())
     {
-        if !plain(word) {
+        let of_a_sentence = |known: &&str| word.eq_ignore_ascii_case(known);
+        if !plain(word) || NO_MNEMONIC.iter().any(of_a_sentence) {
             return false;
         }
         count += 1;
@@ -316,5 +322,6 @@ mod tests {
         let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
         accepts("mnemonic", &[words]);
         refuses("mnemonic", &[&words[8..], &words.replace("about", "it")]);
+        refuses("mnemonic", &[&words.replacen("abandon", "and", 1)]);
     }
 }
