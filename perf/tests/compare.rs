@@ -200,6 +200,7 @@ fn results_are_written_with_the_machine_they_came_from() {
             .find(|file| file.extension().is_some_and(|it| it == kind));
         std::fs::read_to_string(file.expect("a file")).expect("a text")
     };
+    assert!(text("svg").contains("CPU time a request"));
     assert!(text("csv").starts_with("scenario,subject,figure,unit,median,min,max,rounds\nsmall,"));
     let record: serde_json::Value = serde_json::from_str(&text("json")).expect("JSON");
     assert!(record["machine"]["cores"].as_u64() > Some(0), "{record}");

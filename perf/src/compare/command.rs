@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Options, compare};
+use super::{Options, compare, picture};
 use crate::error::{Doing, Error, Result};
 use crate::figures;
 use crate::machine::{self, Machine, Moment};
@@ -45,7 +45,8 @@ pub struct Arguments {
     /// Print one JSON object a line instead of tables.
     #[arg(long)]
     json: bool,
-    /// Also write everything to dated files in this folder: JSON with the machine's description, CSV.
+    /// Also write everything to dated files in this folder: JSON with the machine's description,
+    /// CSV, and a picture of each scenario.
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
 }
@@ -117,7 +118,12 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             figures: comparison.lines(),
             failures: failures(&comparison),
         };
-        for path in write(folder, &record, &comparison)? {
+        let conditions = format!(
+            "{} cores of {}, {} rounds of {} ms, {date}",
+            machine.cores, machine.cpu, record.rounds, record.window_ms
+        );
+        let pictures = picture::draw(&comparison, &conditions)?;
+        for path in write(folder, &record, &comparison, &pictures)? {
             say(&format!("written to {}", path.display()));
         }
     }
@@ -151,14 +157,24 @@ fn failures(comparison: &Comparison) -> Vec<Failure<'_>> {
         .collect()
 }
 
-fn write(folder: &Path, record: &Record<'_>, comparison: &Comparison) -> Result<Vec<PathBuf>> {
+fn write(
+    folder: &Path,
+    record: &Record<'_>,
+    comparison: &Comparison,
+    pictures: &[(String, String)],
+) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
     // Colons are not welcome in file names everywhere.
     let name = format!("compare-{}", record.date.replace(':', "-"));
     let json = to_json(serde_json::to_string_pretty(record))? + "\n";
-    let files = [("json", json), ("csv", comparison.csv())];
-    let write = |(kind, text): (&str, String)| {
-        let path = folder.join(format!("{name}.{kind}"));
+    let mut files = vec![
+        (".json".to_owned(), json),
+        (".csv".to_owned(), comparison.csv()),
+    ];
+    let pictures = pictures.iter().cloned();
+    files.extend(pictures.map(|(of, svg)| (format!("-{of}.svg"), svg)));
+    let write = |(end, text): (String, String)| {
+        let path = folder.join(format!("{name}{end}"));
         fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
         Ok(path)
     };

@@ -20,6 +20,7 @@ use crate::subject::credential::Credential;
 
 pub mod command;
 mod memory;
+pub mod picture;
 pub mod round;
 
 use round::{Bench, Round};

@@ -112,6 +112,7 @@ struct Connection<'a> {
     reader: AnswerReader,
     /// The request under way.
     busy: Option<Busy<'a>>,
+    awaits_room: bool,
 }
 
 struct Busy<'a> {
@@ -149,17 +150,18 @@ pub fn offer(offer: Offer<'_>, mut at_edge: impl FnMut(Edge) -> Result<()>) -> R
         it.lose_patience();
         it.serve_waiting()?;
         let now = it.began_at.elapsed();
+        let all_released = Duration::from_secs_f64(next as f64 / it.offer.rate) >= close_at;
         if let Some((edge, _)) = edges.next_if(|(_, at)| now >= *at) {
             at_edge(edge)?;
         }
-        if now >= close_at && it.settled() {
+        if now >= close_at && all_released && it.settled() {
             it.outcome.connections = it.connections.iter().flatten().count();
             return Ok(it.outcome);
         }
         let due = Duration::from_secs_f64(next as f64 / it.offer.rate).min(close_at);
-        let wait = match now < close_at {
-            true => due.saturating_sub(now),
-            false => Duration::from_millis(1),
+        let wait = match all_released {
+            false => due.saturating_sub(now),
+            true => Duration::from_millis(1),
         };
         set_timer(&timer, wait)?;
         it.poller.wait(Duration::from_millis(50), |token| {
@@ -238,6 +240,7 @@ impl<'a> Open<'a> {
 
     /// Gives connections to those who wait, as long as there are some.
     fn serve_waiting(&mut self) -> Result<()> {
+        self.drop_expired();
         while !self.waiting.is_empty()
             && let Some(index) = self.connection()?
             && let Some(start) = self.waiting.pop_front()
@@ -260,7 +263,7 @@ impl<'a> Open<'a> {
         if self.connections.len() - self.free.len() >= self.offer.connections_max {
             return Ok(None);
         }
-        let Ok(wire) = self.offer.dialer.dial(0) else {
+        let Ok(wire) = self.offer.dialer.dial_without_waiting() else {
             return Ok(None); // a full backlog, or no more ports: whoever waits will see
         };
         let index = self.free.pop().unwrap_or(self.connections.len());
@@ -269,6 +272,7 @@ impl<'a> Open<'a> {
             wire,
             reader: AnswerReader::new(self.offer.lateness),
             busy: None,
+            awaits_room: false,
         };
         match self.connections.get_mut(index) {
             Some(place) => *place = Some(connection),
@@ -305,7 +309,6 @@ impl<'a> Open<'a> {
             return Ok(());
         };
         let bytes = &busy.request.request;
-        let waited = busy.sent > 0;
         while busy.sent < bytes.len() {
             match connection.wire.write(&bytes[busy.sent..]) {
                 Ok(0) => break,
@@ -316,10 +319,14 @@ impl<'a> Open<'a> {
                 }
             }
         }
-        let interest = match (waited, busy.sent < bytes.len()) {
-            (_, true) => Interest::ReadWrite,
-            (true, false) => Interest::Read,
-            (false, false) => return Ok(()),
+        let awaits_room = busy.sent < bytes.len();
+        if awaits_room == connection.awaits_room {
+            return Ok(());
+        }
+        connection.awaits_room = awaits_room;
+        let interest = match awaits_room {
+            true => Interest::ReadWrite,
+            false => Interest::Read,
         };
         self.poller.change(&connection.wire, index as u64, interest)
     }
@@ -430,6 +437,13 @@ impl<'a> Open<'a> {
                 self.outcome.given_up += 1;
             }
         }
+        self.drop_expired();
+    }
+
+    /// Those whose patience ended before there was a connection for them: beginning them would only
+    /// make the generator later.
+    fn drop_expired(&mut self) {
+        let now = self.began_at.elapsed();
         while let Some(start) = self.waiting.front() {
             if start.at + self.offer.patience > now {
                 break;

@@ -24,6 +24,9 @@ const SOURCES: u8 = 200;
 /// A slow client's receive buffer: what does not fit waits in the subject.
 const SLOW_BUFFER_BYTES: usize = 8 << 10;
 
+/// `EINPROGRESS`: the other side has not answered yet.
+const IN_PROGRESS: i32 = 115;
+
 /// How connections are made.
 #[derive(Debug, Clone)]
 pub struct Dialer {
@@ -66,8 +69,18 @@ impl Dialer {
         })
     }
 
+    /// A new connection of the first client that may still be under way: a full backlog is not
+    /// waited for. What is written waits until it is there.
+    pub fn dial_without_waiting(&mut self) -> Result<Wire> {
+        self.connect(0, true)
+    }
+
     /// A new connection of one of the clients. On loopback it is there when the call returns.
     pub fn dial(&mut self, client: usize) -> Result<Wire> {
+        self.connect(client, false)
+    }
+
+    fn connect(&mut self, client: usize, at_once: bool) -> Result<Wire> {
         let connecting = || format!("connecting to {}", self.target);
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).doing(connecting)?;
         if self.many {
@@ -81,8 +94,12 @@ impl Dialer {
                 .set_recv_buffer_size(SLOW_BUFFER_BYTES)
                 .doing(connecting)?;
         }
-        socket.connect(&self.target.into()).doing(connecting)?;
         socket.set_tcp_nodelay(true).doing(connecting)?;
+        socket.set_nonblocking(at_once).doing(connecting)?;
+        match socket.connect(&self.target.into()) {
+            Err(error) if at_once && error.raw_os_error() == Some(IN_PROGRESS) => {}
+            other => other.doing(connecting)?,
+        }
         socket.set_nonblocking(true).doing(connecting)?;
         let session = match self.tls.get(client % self.tls.len().max(1)) {
             None => None,

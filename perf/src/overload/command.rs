@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Course, Options, Point, overload};
+use super::{Course, Options, Point, overload, picture};
 use crate::compare::command::{available, parse_window};
 use crate::error::{Doing, Error, Result};
 use crate::figures::{self, FigureLine, print_json};
@@ -58,7 +58,8 @@ pub struct Arguments {
     /// Print one JSON object a line instead of tables.
     #[arg(long)]
     json: bool,
-    /// Also write everything to dated files in this folder: JSON with the machine's description, CSV.
+    /// Also write everything to dated files in this folder: JSON with the machine's description,
+    /// CSV, and two pictures.
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
 }
@@ -119,21 +120,34 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             clients: arguments.clients,
             courses: &courses,
         };
-        for path in write(folder, &record, &courses)? {
+        let pictures = picture::draw(&courses, &options)?;
+        for path in write(folder, &record, pictures)? {
             say(&format!("written to {}", path.display()));
         }
     }
     Ok(missing == 0 && courses.iter().all(|course| course.failure.is_none()))
 }
 
-fn write(folder: &Path, record: &Record<'_>, courses: &[Course]) -> Result<Vec<PathBuf>> {
+fn write(
+    folder: &Path,
+    record: &Record<'_>,
+    pictures: Vec<(&str, String)>,
+) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
     let name = format!("overload-{}", record.date.replace(':', "-"));
     let json = serde_json::to_string_pretty(record)
         .map_err(|error| Error::Unable(format!("writing JSON: {error}")))?;
-    let files = [("json", json + "\n"), ("csv", csv(courses))];
-    let write = |(kind, text): (&str, String)| {
-        let path = folder.join(format!("{name}.{kind}"));
+    let mut files = vec![
+        (".json".to_owned(), json + "\n"),
+        (".csv".to_owned(), csv(record.courses)),
+    ];
+    files.extend(
+        pictures
+            .into_iter()
+            .map(|(of, svg)| (format!("-{of}.svg"), svg)),
+    );
+    let write = |(end, text): (String, String)| {
+        let path = folder.join(format!("{name}{end}"));
         fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
         Ok(path)
     };

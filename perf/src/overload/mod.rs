@@ -6,7 +6,7 @@
 //! goes on answering as many within the objective as it could before (goodput stays flat), refuses
 //! the rest at once, and lets nobody whom it accepts wait long.
 //!
-//! - [`command`]: arguments, tables, files
+//! - [`command`]: arguments, tables, files; [`picture`]: the two pictures
 //!
 //! Where driver and upstream share a core with nothing to spare, the generator may not be able to
 //! offer the load; it says so at each point ([`Point::late`]), and such a point tells of the
@@ -25,6 +25,7 @@ use crate::scenario::Scenario;
 use crate::subject::Subject;
 
 pub mod command;
+pub mod picture;
 
 /// How long a subject is driven to see what it can do.
 const CAPACITY_WINDOW: Duration = Duration::from_millis(1000);
