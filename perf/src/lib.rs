@@ -16,7 +16,7 @@
 //! - [`compare`]: rounds; [`report`]: statistics, table, JSON, CSV
 //! - [`overload`]: what a subject does with more than it can do
 //!
-//! Where that CPU time goes is shown by [`profile`].
+//! Where that CPU time goes is shown by [`profile`]; how many cores so much of it needs, by [`plan`].
 //!
 //! Beside that, the text commands look at scanning alone, without any proxy:
 //!
@@ -30,6 +30,7 @@
 pub mod compare;
 pub mod corpus;
 pub mod cpu;
+pub mod debian;
 pub mod detect;
 pub mod dice;
 pub mod driver;
@@ -41,6 +42,7 @@ pub mod hold;
 pub use penstock_loadgen::machine;
 pub mod oracle;
 pub mod overload;
+pub mod plan;
 pub mod poller;
 pub mod process;
 pub mod profile;

@@ -16,7 +16,7 @@ use penstock_perf::overload::command as overload;
 use penstock_perf::process;
 use penstock_perf::scenario::Scenario;
 use penstock_perf::upstream::Upstream;
-use penstock_perf::{corpus, hold, oracle, profile, speed};
+use penstock_perf::{corpus, hold, oracle, plan, profile, speed};
 
 /// Measures Penstock beside other proxies: CPU time per unit of work.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ enum Command {
     Detect(detect::Arguments),
     /// Write labelled texts made of the shipped rules' own examples.
     Vectors(vectors::Arguments),
+    /// Say how many cores so many requests a second need, from measured runs; or refuse to (exit 3).
+    Plan(plan::Arguments),
     /// Show where the CPU time of the gateway goes under a scenario: a flame graph, and tables.
     Profile(profile::Arguments),
     /// Become a program that is pinned to a core and ends with its parent.
@@ -81,6 +83,12 @@ fn main() -> ExitCode {
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
+        Command::Plan(arguments) => {
+            return plan::run(&arguments).unwrap_or_else(|error| {
+                eprintln!("penstock-perf: {error}");
+                ExitCode::FAILURE
+            });
+        }
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
         Command::Floor { upstream } => relay(upstream).map(|()| true),

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::debian;
 use crate::error::{Doing, Error, Result};
-use crate::subject::install;
 
 /// The program.
 const PERF: &str = "perf";
@@ -49,10 +49,7 @@ pub struct Recording {
 impl Sampler {
     /// Finds `perf`, or installs it, and asks what it can count.
     pub fn ensure(say: &mut dyn FnMut(&str)) -> Result<Sampler> {
-        if install::program(PERF).is_none() {
-            install_package(say)?;
-        }
-        let program = install::program(PERF).ok_or_else(|| missing("was installed in vain"))?;
+        let program = debian::ensure(PERF, PACKAGE, say).map_err(Error::Unable)?;
         let counted = Command::new(&program)
             .args(["stat", "-x", ",", "-e", "cycles", "true"])
             .output()
@@ -139,33 +136,6 @@ fn counts(stat: &str) -> bool {
             .then_some(value)
     });
     value.is_some_and(|value| value.parse::<u64>().is_ok())
-}
-
-fn install_package(say: &mut dyn FnMut(&str)) -> Result<()> {
-    let command = format!("apt-get install -y --no-install-recommends {PACKAGE}");
-    if !rustix::process::getuid().is_root() || install::program("apt-get").is_none() {
-        return Err(missing(&format!("is not installed; as root: {command}")));
-    }
-    say(&format!("{PERF} is not installed; running: {command}"));
-    for arguments in [
-        &["update", "-qq"][..],
-        &["install", "-y", "-qq", "--no-install-recommends", PACKAGE],
-    ] {
-        let output = Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .output()
-            .doing(|| "starting apt-get".into())?;
-        if !output.status.success() {
-            return Err(said("apt-get", output.status, &output.stderr));
-        }
-    }
-    Ok(())
-}
-
-fn missing(what: &str) -> Error {
-    Error::Unable(format!("{PERF} (Debian: {PACKAGE}) {what}"))
 }
 
 fn said(program: &str, status: ExitStatus, errors: &[u8]) -> Error {
