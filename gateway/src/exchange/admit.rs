@@ -195,7 +195,7 @@ fn check_body_head(head: &RequestHead, route: Route, body_max: usize) -> Result<
     // Said twice it would be read one way here and perhaps the other way by the model.
     let mut types = head.fields.values("content-type");
     match (types.next().map(heads::media_type), types.next()) {
-        (Some(Some(media)), None) if takes(route.body, &media) => Ok(()),
+        (Some(Some(media)), None) if takes(route.body, media) => Ok(()),
         _ => Err(Answer::new(
             415,
             "unsupported_media_type",
@@ -217,7 +217,7 @@ fn takes(body: RequestBody, media: &str) -> bool {
     match body {
         RequestBody::None => false,
         RequestBody::Json => heads::is_json(media),
-        RequestBody::Form => media == "multipart/form-data",
+        RequestBody::Form => media.eq_ignore_ascii_case("multipart/form-data"),
     }
 }
 

@@ -78,25 +78,35 @@ pub(super) fn text(value: Option<&[u8]>) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// `type/subtype` of a content-type value, lower case, without parameters; `None` when it has a
-/// charset other than UTF-8 or is not a media type at all.
-pub(super) fn media_type(value: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(value).ok()?.to_ascii_lowercase();
+/// `type/subtype` of a content-type value, in the case in which it was sent, without parameters;
+/// `None` when it has a charset other than UTF-8 or is not a media type at all.
+pub(super) fn media_type(value: &[u8]) -> Option<&str> {
+    const CHARSETS: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
+    let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.split(';').map(str::trim);
-    let media = parts.next().filter(|media| media.contains('/'))?.to_owned();
+    let media = parts.next().filter(|media| media.contains('/'))?;
     for parameter in parts {
-        if let Some(charset) = parameter.strip_prefix("charset=")
-            && !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii")
-        {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let charset = value.trim_matches('"');
+        let known = |known: &&str| charset.eq_ignore_ascii_case(known);
+        if name.eq_ignore_ascii_case("charset") && !CHARSETS.iter().any(known) {
             return None;
         }
     }
     Some(media)
 }
 
-/// `application/json` and its kin.
+/// `application/json` and its kin, in any case.
 pub(super) fn is_json(media: &str) -> bool {
-    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+    let kin = || {
+        let start = media.get(.."application/".len());
+        let end = media.len().checked_sub("+json".len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case("application/"))
+            && end
+                .and_then(|at| media.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case("+json"))
+    };
+    media.eq_ignore_ascii_case("application/json") || kin()
 }
 
 /// What the upstream's head is made of.
@@ -156,12 +166,25 @@ impl UpstreamHead<'_> {
 }
 
 fn is_dropped(name: &str) -> bool {
-    // Servers behind CGI-like interfaces cannot tell `x_user` from `x-user`.
-    let lower = name.to_ascii_lowercase().replace('_', "-");
-    REQUEST_DROPPED.contains(&lower.as_str())
-        || REQUEST_DROPPED_PREFIXES
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
+    let name = name.as_bytes();
+    let begins = |prefix: &&str| {
+        let start = name.get(..prefix.len());
+        start.is_some_and(|start| is_same_name(start, prefix))
+    };
+    REQUEST_DROPPED
+        .iter()
+        .any(|known| is_same_name(name, known))
+        || REQUEST_DROPPED_PREFIXES.iter().any(begins)
+}
+
+/// Is this the field of that name, which is in lower case? Servers behind CGI-like interfaces
+/// cannot tell `x_user` from `x-user`.
+fn is_same_name(name: &[u8], known: &str) -> bool {
+    let lower = |byte: &u8| match byte {
+        b'_' => b'-',
+        other => other.to_ascii_lowercase(),
+    };
+    name.len() == known.len() && name.iter().map(lower).eq(known.bytes())
 }
 
 /// Fields whose values the protocol fixes or the SDKs write: no place for a caller's text, and too
@@ -280,17 +303,17 @@ mod tests {
 
     #[test]
     fn media_types_are_compared_without_case_and_only_in_utf8() {
-        assert_eq!(
-            media_type(b"Application/JSON").as_deref(),
-            Some("application/json")
-        );
-        assert_eq!(
-            media_type(b"application/json; charset=UTF-8").as_deref(),
-            Some("application/json")
-        );
+        assert_eq!(media_type(b"Application/JSON"), Some("Application/JSON"));
+        for charset in ["charset=UTF-8", "Charset=\"utf8\"", "a=b; charset=us-ascii"] {
+            let value = format!("application/json; {charset}");
+            assert_eq!(media_type(value.as_bytes()), Some("application/json"));
+        }
         assert_eq!(media_type(b"application/json; charset=utf-16"), None);
+        assert_eq!(media_type(b"application/json; CHARSET=latin1"), None);
+        assert_eq!(media_type(b"application/json; charset"), None);
         assert_eq!(media_type(b"json"), None);
-        assert!(is_json("application/vnd.api+json") && !is_json("text/json-ish"));
+        assert!(is_json("Application/JSON") && is_json("application/vnd.API+Json"));
+        assert!(!is_json("text/json-ish") && !is_json("application/+jso") && !is_json("+json"));
     }
 
     #[test]
@@ -301,6 +324,8 @@ mod tests {
             "Authorization",
             "X-API-Key",
             "Cookie",
+            "x_forwarded_Host",
+            "X_User",
         ] {
             assert!(is_dropped(name), "{name}");
         }

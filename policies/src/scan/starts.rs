@@ -151,11 +151,10 @@ impl Starts {
             true => {
                 let before = offset.checked_sub(1).map(|before| bytes[before]);
                 let trie = &self.ahead[Behind::from_byte(before) as usize];
-                trie.rules(&bytes[offset..])
+                trie.rules(&bytes[offset..], more)
             }
             false => (&[][..], false),
         };
-        let is_open = is_open && more;
         // Mostly there is nothing, and few in any case.
         let rules = told.iter().take_while(|rule| **rule < LEAD).count();
         let (rules, leads) = told.split_at(rules);

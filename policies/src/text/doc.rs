@@ -250,8 +250,9 @@ impl<'d> Doc<'d> {
 
     /// Visits every string and every long number in document order, keys and duplicates included.
     pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Place<'_, 'd>, Text<'d>)) {
-        let mut path = Vec::new();
-        let mut containers = Vec::new();
+        // Messages are mostly not deeper.
+        let mut path = Vec::with_capacity(8);
+        let mut containers = Vec::with_capacity(8);
         self.walk_node(0, &mut path, &mut containers, visit);
     }
 

@@ -5,17 +5,31 @@
 //! Only whole strings that are such a word are passed over, so nothing can hide in one; a key that
 //! no API defines, or the same word inside a text, is inspected like everything else.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
-
 use super::{Place, Role, Step, Text};
 
-/// A word list to be asked about every key and many values of every message: by hash, since half
-/// of a small answer's strings are the protocol's own.
-type Words = LazyLock<HashSet<&'static str, foldhash::fast::RandomState>>;
+/// A word list to be asked about every key and many values of every message: half of a small
+/// answer's strings are the protocol's own. Words lie in the table itself, so that a question
+/// touches one line of memory, which between two messages is seldom in the nearest cache.
+struct Words {
+    slots: [Word; SLOTS],
+}
 
-static KEY_WORDS: Words = LazyLock::new(|| KEYS.into_iter().collect());
-static VALUE_WORDS: Words = LazyLock::new(|| VALUES.into_iter().collect());
+/// One of them, and how long it is; no word where that is 0.
+#[derive(Clone, Copy)]
+struct Word {
+    bytes: [u8; WORD_BYTES_MAX],
+    length: u8,
+}
+
+/// The longest word that a list may have.
+const WORD_BYTES_MAX: usize = 39;
+
+/// Places of a table; a power of two, and four times as many as there are words, so that a word
+/// is mostly at the first place where it is looked for.
+const SLOTS: usize = 1024;
+
+static KEY_WORDS: Words = Words::new(&KEYS);
+static VALUE_WORDS: Words = Words::new(&VALUES);
 
 /// Keys of the OpenAI, Anthropic, vLLM and NDJSON chat APIs; sorted.
 #[rustfmt::skip] // a word list reads better filled than one word a line
@@ -103,6 +117,62 @@ const CLOCK_DIGITS_MAX: usize = 12;
 /// The objects that have clocks, apart from the document itself; sorted.
 const CLOCKED: [&str; 3] = ["data", "permission", "response"];
 
+// === impl Words ===
+
+impl Words {
+    const fn new(words: &[&str]) -> Words {
+        assert!(words.len() * 4 <= SLOTS);
+        let none = Word {
+            bytes: [0; WORD_BYTES_MAX],
+            length: 0,
+        };
+        let mut slots = [none; SLOTS];
+        let mut index = 0;
+        while index < words.len() {
+            let word = words[index].as_bytes();
+            let mut place = Words::place(word);
+            while slots[place].length > 0 {
+                place = (place + 1) % SLOTS;
+            }
+            let (first, _) = slots[place].bytes.split_at_mut(word.len());
+            first.copy_from_slice(word);
+            slots[place].length = word.len() as u8;
+            index += 1;
+        }
+        Words { slots }
+    }
+
+    /// Where a word is looked for first: told by its length, its ends and its middle.
+    const fn place(word: &[u8]) -> usize {
+        let length = word.len();
+        if length == 0 {
+            return 0;
+        }
+        let letters = [
+            word[0],
+            word[length / 2],
+            word[length - 1],
+            word[length / 4],
+        ];
+        let mixed = u32::from_le_bytes(letters).wrapping_mul(0x9E37_79B1);
+        ((mixed >> 20) as usize ^ (length * 37)) % SLOTS
+    }
+
+    #[inline]
+    fn contains(&self, word: &str) -> bool {
+        let word = word.as_bytes();
+        let mut place = Words::place(word);
+        loop {
+            let slot = &self.slots[place];
+            match usize::from(slot.length) {
+                0 => return false,
+                length if length == word.len() && slot.bytes[..length] == *word => return true,
+                _ => place = (place + 1) % SLOTS,
+            }
+        }
+    }
+}
+
 /// Whether this text is the protocol speaking, and not a person, a program or a model.
 pub(crate) fn is_protocol(place: &Place<'_, '_>, text: &Text<'_>) -> bool {
     match text.role {
@@ -162,6 +232,26 @@ mod tests {
         ] {
             assert!(words.windows(2).all(|pair| pair[0] < pair[1]));
         }
+    }
+
+    #[test]
+    fn tables_have_their_words_and_no_others() {
+        for (table, words) in [(&KEY_WORDS, &KEYS[..]), (&VALUE_WORDS, &VALUES[..])] {
+            for word in words {
+                assert!(table.contains(word), "{word}");
+                let (shorter, longer) = (word[1..].to_owned(), format!("{word}s"));
+                for other in [shorter, longer, word.to_uppercase(), format!("{word}\0")] {
+                    assert_eq!(table.contains(&other), words.contains(&&*other), "{other}");
+                }
+            }
+            assert!(!table.contains("") && !table.contains(&"x".repeat(300)));
+        }
+        let asked = |word: &&str| {
+            let home = Words::place(word.as_bytes());
+            KEY_WORDS.slots[home].bytes[..word.len()] == *word.as_bytes()
+        };
+        let at_home = KEYS.iter().filter(|word| asked(word)).count();
+        assert!(at_home * 10 > KEYS.len() * 8, "{at_home} of {}", KEYS.len());
     }
 
     #[test]
