@@ -22,29 +22,37 @@ def lines(path):
     return [json.loads(line) for line in file if line.strip()]
 
 
+def median_ms(path):
+    times = load(path)["metrics"]["end_to_end"]["intended"]
+    return times["p50_ns"] / 1e6
+
+
 def summary(path):
     run = load(path)
-    latency = run["latency_us"]
-    errors = sum(run["errors"].values())
-    return (
-        f"{run['asked']} requests, {run['ok']} answered, {errors} errors {run['errors'] or ''}, "
-        f"{run['not_sent']} not sent, p50 {latency['p50'] / 1000:.1f} ms, "
-        f"p99 {latency['p99'] / 1000:.1f} ms"
+    counts = run["counts"]
+    errors = counts["errors"]
+    line = (
+        f"{counts['intended']} requests, {counts['completed']} answered, "
+        f"{sum(errors.values())} errors {errors or ''}"
     )
+    times = run["metrics"].get("end_to_end", {}).get("intended")
+    if times:
+        line += f", p50 {times['p50_ns'] / 1e6:.1f} ms, p99 {times['p99_ns'] / 1e6:.1f} ms"
+    return line
 
 
 def refused(path, status):
-    errors = load(path)["errors"]
+    errors = load(path)["counts"]["errors"]
     return sum(count for name, count in errors.items() if status in name)
 
 
 def ratio(path, other):
-    return f"{load(path)['latency_us']['p50'] / load(other)['latency_us']['p50']:.3f}"
+    return f"{median_ms(path) / median_ms(other):.3f}"
 
 
 WAYS = {
     "summary": summary,
-    "ok": lambda path: load(path)["ok"],
+    "ok": lambda path: load(path)["counts"]["completed"],
     "refused": refused,
     "ratio": ratio,
     "completed": lambda path: sum(it["outcome"] == "completed" for it in lines(path)),

@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+mod output;
 mod run;
 mod token;
 mod upstream;
@@ -13,6 +14,12 @@ use clap::{Parser, Subcommand};
 const FAILED: u8 = 1;
 /// The command line was wrong.
 const USAGE: u8 = 2;
+/// The generator, and not the server, was late.
+const LATE: u8 = 2;
+/// The command line of `run` was wrong (`EX_USAGE`): 2 has another meaning there.
+const RUN_USAGE: u8 = 64;
+/// An assertion did not hold.
+const ASSERTED: u8 = 99;
 
 /// Load generator, inference-server double and development identity provider of Penstock.
 #[derive(Parser)]
@@ -24,8 +31,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send requests at a constant rate and report latencies.
-    Run(run::Arguments),
+    /// Send requests at stated times and report latencies from when each should have started.
+    Run(Box<run::Arguments>),
     /// Stand where an inference server would stand.
     Upstream(upstream::Arguments),
     /// Development identity provider and tokens.
@@ -38,13 +45,23 @@ enum Failure {
     Usage(String),
     /// It did not work.
     Failed(String),
-    /// It did not work, and the report on stdout says so already.
-    Reported,
+    /// The generator was late; it was said why.
+    Late,
+    /// An assertion did not hold; it was said which.
+    Asserted,
 }
 
 pub(crate) fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(arguments) => run::main(arguments),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let mut usage = USAGE;
+    let result = match cli.command {
+        Command::Run(arguments) => {
+            usage = RUN_USAGE;
+            run::main(*arguments)
+        }
         Command::Upstream(arguments) => upstream::main(arguments),
         Command::Token(arguments) => token::main(arguments),
     };
@@ -52,13 +69,25 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => {
             eprintln!("penstock-loadgen: {message}");
-            ExitCode::from(USAGE)
+            ExitCode::from(usage)
         }
         Err(Failure::Failed(message)) => {
             eprintln!("penstock-loadgen: {message}");
             ExitCode::from(FAILED)
         }
-        Err(Failure::Reported) => ExitCode::from(FAILED),
+        Err(Failure::Late) => ExitCode::from(LATE),
+        Err(Failure::Asserted) => ExitCode::from(ASSERTED),
+    }
+}
+
+/// Prints what is wrong with a command line, or the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let _ = error.print(); // nobody is there to be told
+    let of_run = std::env::args().nth(1).is_some_and(|name| name == "run");
+    match (error.exit_code(), of_run) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, true) => ExitCode::from(RUN_USAGE),
+        (_, false) => ExitCode::from(USAGE),
     }
 }
 

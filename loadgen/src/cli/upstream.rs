@@ -22,6 +22,7 @@ A request says what it wants in its prompt, or its model's name:
   status= message= body= content_type= headers={…} encoding= framing=length|chunked|close
   events=[…] raw=               bytes taken literally
   model= finish_reason= usage= done= stream= profile=openai|transformers
+  digest                        states the BLAKE3 of the text in x-text-blake3 (run --expect-stated)
 A script has the same fields:
   [[rule]]
   model = \"llama-*\"             # and contains = \"…\", path = \"/v1/…\", times = N

@@ -10,5 +10,4 @@ mod response;
 
 pub use connection::{ClientError, Connection, READ_TIMEOUT};
 pub use request::{Call, mint_at};
-pub(crate) use response::Framing;
 pub use response::{Event, EventReader, Head, Response, parse_head};

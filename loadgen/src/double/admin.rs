@@ -7,9 +7,11 @@
 //! | `GET /__double/counters` | the counters |
 //! | `POST /__double/clear` | forgets both |
 //! | `PUT /__double/script` | takes another script (TOML or JSON) |
+//! | `POST /__double/pause?ms=N` | stands still: nothing is accepted, read or written meanwhile |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -27,6 +29,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/__double/counters", get(counters))
         .route("/__double/clear", post(clear))
         .route("/__double/script", put(script))
+        .route("/__double/pause", post(pause))
         .with_state(shared)
 }
 
@@ -55,6 +58,19 @@ async fn counters(State(shared): State<Arc<Shared>>) -> Json<Counters> {
 async fn clear(State(shared): State<Arc<Shared>>) -> StatusCode {
     shared.ledger.clear();
     StatusCode::NO_CONTENT
+}
+
+async fn pause(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> (StatusCode, &'static str) {
+    match query.get("ms").and_then(|text| text.parse().ok()) {
+        Some(ms) => {
+            shared.pause(Duration::from_millis(ms));
+            (StatusCode::NO_CONTENT, "")
+        }
+        None => (StatusCode::BAD_REQUEST, "say how long: ?ms=1000"),
+    }
 }
 
 async fn script(State(shared): State<Arc<Shared>>, body: String) -> (StatusCode, String) {

@@ -54,6 +54,8 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 /// How many threads the double may have.
 const THREADS_MAX: usize = 256;
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Models that `GET /v1/models` lists unless told otherwise.
 const MODELS: [&str; 2] = ["double", "llama-3-8b"];
 
@@ -87,6 +89,8 @@ struct Shared {
     /// How a line with the credential ends, for the fast path.
     credential_line: Option<String>,
     models: Vec<String>,
+    /// How long to stand still, told to every thread.
+    pause: watch::Sender<Duration>,
 }
 
 /// A running double. It stops when dropped, and drops its connections then.
@@ -155,6 +159,7 @@ impl Double {
                 .map(|text| format!(" Bearer {text}\r\n")),
             credential: options.credential,
             models: options.models,
+            pause: watch::Sender::new(Duration::ZERO),
         });
         let (stop, stopped) = watch::channel(false);
         let mut double = Self {
@@ -212,6 +217,12 @@ impl Double {
             .unwrap_or_else(PoisonError::into_inner) = script;
     }
 
+    /// Stands still for so long: nothing is accepted, read or written meanwhile, as when a process
+    /// is stopped or collects its garbage. Returns at once.
+    pub fn pause(&self, pause: Duration) {
+        self.shared.pause(pause);
+    }
+
     /// Forgets requests and counts.
     pub fn clear(&self) {
         self.shared.ledger.clear();
@@ -227,6 +238,14 @@ impl Drop for Double {
         if let Some(path) = &self.unix {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn pause(&self, pause: Duration) {
+        self.pause.send_replace(pause.min(PAUSE_MAX));
     }
 }
 
@@ -262,6 +281,13 @@ async fn serve(shared: Arc<Shared>, listeners: Vec<Listener>, mut stopped: watch
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async move {
+            let mut pauses = shared.pause.subscribe();
+            tokio::task::spawn_local(async move {
+                while pauses.changed().await.is_ok() {
+                    let pause = *pauses.borrow_and_update();
+                    thread::sleep(pause); // blocks all tasks of this thread, as it should
+                }
+            });
             for listener in listeners {
                 let shared = Arc::clone(&shared);
                 tokio::task::spawn_local(async move {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::ask::{Api, Ask};
 use super::detail;
 use super::script::{Answer, Close, Framing, Profile, Truncate};
+use crate::run::answer::response::DIGEST_FIELD;
 
 /// Room that tests may ask a delay to take, at most.
 const DELAY_MAX: Duration = Duration::from_secs(600);
@@ -169,10 +170,15 @@ pub(super) fn generate(ask: &Ask, make: impl FnOnce(&Ask) -> Body) -> Plan {
             .map_or_else(|| value.to_string(), str::to_owned);
         (name.clone(), value)
     });
+    let mut fields: Vec<_> = fields.collect();
+    if answer.digest {
+        let digest = blake3::hash(ask.text(0).as_bytes());
+        fields.push((DIGEST_FIELD.into(), digest.to_string()));
+    }
     Plan::Reply(Box::new(Reply {
         status,
         content_type: answer.content_type.clone().unwrap_or(content_type),
-        fields: fields.collect(),
+        fields,
         body,
         delivery,
         uvicorn: false,

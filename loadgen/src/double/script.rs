@@ -134,6 +134,9 @@ pub struct Answer {
     pub model: Option<String>,
     /// How characters are written.
     pub escape: Escape,
+    /// The head states the BLAKE3 of the first choice's text (`x-text-blake3`), so that a client
+    /// can tell whether it arrived as it was said.
+    pub digest: bool,
 
     /// Milliseconds before the first delta.
     pub ttft_ms: Option<u64>,

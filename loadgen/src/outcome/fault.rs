@@ -9,6 +9,10 @@ pub enum Fault {
     Status(u16),
     /// No connection could be made.
     Connect,
+    /// Nothing listens there.
+    Refused,
+    /// The connection was reset.
+    Reset,
     /// No TLS could be agreed on, or the certificate is not good.
     Tls,
     /// It took longer than one request may.
@@ -34,6 +38,8 @@ impl fmt::Display for Fault {
         let word = match self {
             Fault::Status(status) => return write!(f, "status_{status}"),
             Fault::Connect => "connect",
+            Fault::Refused => "refused",
+            Fault::Reset => "reset",
             Fault::Tls => "tls",
             Fault::Timeout => "timeout",
             Fault::Closed => "closed",

@@ -94,6 +94,12 @@ pub struct Counts {
     pub bytes: u64,
     /// Connections that were made.
     pub connections: u64,
+    /// Kept connections that proved dead before an answer, whose request was sent again.
+    pub retried: u64,
+    /// Prompts in which a secret was planted.
+    pub planted: u64,
+    /// Planted secrets that came back as they were.
+    pub leaked: u64,
 }
 
 /// Counts over the whole time, a second.
@@ -115,6 +121,10 @@ pub struct Rates {
 pub struct Lag {
     /// All of it; absent in closed loop, where nothing is ever due.
     pub times: Option<Distribution>,
+    /// How long a socket that could be read waited for it, at most; both loops.
+    pub reading: Option<Distribution>,
+    /// Share of the time that the generator's thread was not waiting.
+    pub busy_share: f64,
     /// What was allowed, and what came of it.
     pub verdict: Lateness,
 }

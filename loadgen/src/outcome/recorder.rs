@@ -34,6 +34,8 @@ pub struct Recorder {
     collector: Collector,
     progress: Arc<Progress>,
     lag: Times,
+    reading: Times,
+    busy_share: f64,
     slots: Vec<Slot>,
     /// Of each slot, how many ended and how many were given up without a start.
     gone: Vec<(u64, u64)>,
@@ -81,6 +83,10 @@ pub struct Ended {
     pub masked_spans: u64,
     /// Whether the text was another than the one expected.
     pub altered: bool,
+    /// A secret had been planted in its prompt.
+    pub planted: bool,
+    /// And came back as it was.
+    pub leaked: bool,
     /// How it ended.
     pub end: End,
 }
@@ -102,6 +108,8 @@ impl Recorder {
             collector: Collector::start(Arc::clone(&progress))?,
             progress,
             lag: Times::new(),
+            reading: Times::new(),
+            busy_share: 0.0,
             slots: Vec::new(),
             gone: Vec::new(),
             counts: Counts::default(),
@@ -133,6 +141,27 @@ impl Recorder {
     /// What [`Recorder::lag`] has counted.
     pub fn lag_times(&self) -> &Times {
         &self.lag
+    }
+
+    /// A socket was read so long after it had something to read, at most.
+    #[inline]
+    pub fn reading_lag(&mut self, ns: u64) {
+        self.reading.record(ns);
+    }
+
+    /// What [`Recorder::reading_lag`] has counted.
+    pub fn reading_lag_times(&self) -> &Times {
+        &self.reading
+    }
+
+    /// The share of the time that the generator's thread was not waiting.
+    pub fn busy_share(&mut self, share: f64) {
+        self.busy_share = share;
+    }
+
+    /// A kept connection proved dead: its request is sent again on a new one.
+    pub fn retried(&mut self) {
+        self.counts.retried += 1;
     }
 
     /// A request was started.
@@ -182,6 +211,8 @@ impl Recorder {
         self.counts.bytes += ended.bytes;
         self.counts.masked_spans += ended.masked_spans;
         self.counts.altered += u64::from(ended.altered);
+        self.counts.planted += u64::from(ended.planted);
+        self.counts.leaked += u64::from(ended.leaked);
         match ended.end {
             End::Good => {
                 self.counts.completed += 1;
@@ -266,6 +297,8 @@ impl Recorder {
             counts: self.counts,
             lag: Lag {
                 times: self.open.then(|| self.lag.into()),
+                reading: (!self.reading.is_empty()).then(|| self.reading.into()),
+                busy_share: self.busy_share,
                 verdict,
             },
             goodput,
@@ -401,6 +434,8 @@ mod tests {
             bytes: 100,
             masked_spans: 1,
             altered: false,
+            planted: false,
+            leaked: false,
             end: End::Good,
         }
     }

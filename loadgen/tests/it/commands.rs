@@ -88,25 +88,42 @@ fn the_double_is_driven_by_the_generator() {
         ];
         output(&[base.as_slice(), more].concat())
     };
-    let good = run(&["--assert", "errors==0,p99<5s", "--stream"]);
+    let good = run(&[
+        "--assert",
+        "errors==0,p99<5s,ttft.p50<5s",
+        "--stream",
+        "--seed",
+        "7",
+        "--lag-max",
+        "5s",
+    ]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    let report: Value = serde_json::from_slice(&good.stdout).unwrap();
-    assert_eq!(report["ok"], 20);
-    assert_eq!(report["assertions"][0]["holds"], true);
-    assert_eq!(text(&good.stdout).lines().count(), 1);
+    let outcome: Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(outcome["counts"]["completed"], 20);
+    assert_eq!(outcome["asked"]["seed"], 7);
+    assert!(text(&good.stderr).contains("seed 7"));
+    let bad = run(&["--model", "bad", "--lag-max", "5s", "--assert", "errors==0"]);
+    assert_eq!(bad.status.code(), Some(99), "{}", text(&bad.stderr));
     assert_eq!(
-        run(&["--model", "bad", "--assert", "errors==0"])
-            .status
-            .code(),
+        run(&["--model", "bad", "--lag-max", "5s"]).status.code(),
         Some(1)
     );
-    assert_eq!(run(&["--assert", "p99<5"]).status.code(), Some(2));
-    assert_eq!(
-        output(&["run", "--url", "http://192.0.2.1:1"])
-            .status
-            .code(),
-        Some(2)
-    );
+    let late = run(&["--lag-max", "0s"]);
+    assert_eq!(late.status.code(), Some(2));
+    assert!(text(&late.stderr).contains("the generator was late"));
+    for wrong in [
+        &["--assert", "p99<5"][..],
+        &["--arrivals", "sometimes"],
+        &["--http", "2"],
+        &["--rate", "0"],
+        &["--secrets", "200%"],
+        &["--body", "{\"stream\":true}"],
+        &["--arrivals", "ramp:1-2"],
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(64), "{wrong:?}");
+    }
+    let remote = output(&["run", "--url", "http://192.0.2.1:1"]);
+    assert_eq!(remote.status.code(), Some(64));
     let admin = ready["admin"]
         .as_str()
         .unwrap()
@@ -116,7 +133,7 @@ fn the_double_is_driven_by_the_generator() {
         .to(admin.parse().unwrap())
         .unwrap()
         .json();
-    assert_eq!(counters["requests"], 40);
+    assert_eq!(counters["requests"], 80);
 }
 
 #[test]
