@@ -1,8 +1,8 @@
 //! Readiness of sockets, and a timer that is exact: epoll and a timerfd.
 //!
 //! An async runtime would do, but for its timer: tokio's has a grain of a millisecond, which at
-//! 1 000 requests a second is the whole distance between two of them. And at 100 000 a second every
-//! wake-up of a task counts. What was measured is in `perf/RESULTS.md`.
+//! 1 000 requests a second is the whole distance between two of them. And of the 10 µs that there are
+//! for a request at 100 000 a second, two system calls take most.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
