@@ -54,6 +54,8 @@ fn outcome(servers: usize, rate: f64, kind: Loop) -> Outcome {
             tokens: 20,
             bytes: 100,
             masked_spans: 0,
+            planted: false,
+            leaked: false,
             altered: false,
             end: End::Good,
         });
