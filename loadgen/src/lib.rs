@@ -12,6 +12,7 @@
 //! | [`client`] | a raw HTTP/1.1 client over blocking sockets, for tests |
 //! | [`run`] | the load generator |
 //! | [`outcome`] | what a run found: counts, histograms, timeline; and the recorder that counts it |
+//! | [`report`] | tables, files, pages and verdicts made of an outcome |
 //! | [`chart`] | pictures of it, as SVG |
 
 pub mod chart;
@@ -20,6 +21,7 @@ pub mod double;
 pub mod issuer;
 pub mod machine;
 pub mod outcome;
+pub mod report;
 pub mod run;
 
 mod http;

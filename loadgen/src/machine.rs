@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,42 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// Reads what [`Moment::iso`] wrote; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Moment> {
+        let number = |range: std::ops::Range<usize>| -> Option<u64> {
+            let digits = text.get(range)?;
+            digits
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| digits.parse().ok())?
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        // what the calendar does not have comes out as another moment, and so is not accepted
+        let days = days_since_1970(year, month, day)?;
+        let moment = Moment {
+            unix_seconds: ((days * 24 + hour) * 60 + minute) * 60 + second,
+        };
+        (moment.iso() == text).then_some(moment)
+    }
+
+    /// For whatever takes the system's time.
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.unix_seconds)
+    }
+}
+
+/// The other direction of [`civil_date`]; `None` before 1970.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
 ///
 /// The algorithm counts from 1 March, so that the leap day is the last of a year: H. Hinnant,
@@ -147,6 +183,22 @@ mod tests {
         assert_eq!(iso(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(iso(1_767_225_599), "2025-12-31T23:59:59Z");
         assert_eq!(iso(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        for unix_seconds in [0, 951_782_399, 951_782_400, 1_767_225_599, 4_107_542_400] {
+            let moment = Moment { unix_seconds };
+            assert_eq!(Moment::parse(&moment.iso()), Some(moment));
+        }
+        for bad in [
+            "",
+            "1969-12-31T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-01-01T00:00:00",
+        ] {
+            assert_eq!(Moment::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+mod compare;
 mod output;
 mod run;
 mod token;
@@ -33,6 +34,8 @@ struct Cli {
 enum Command {
     /// Send requests at stated times and report latencies from when each should have started.
     Run(Box<run::Arguments>),
+    /// Compare two runs by the JSON that they wrote.
+    Compare(compare::Arguments),
     /// Stand where an inference server would stand.
     Upstream(upstream::Arguments),
     /// Development identity provider and tokens.
@@ -62,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
             usage = RUN_USAGE;
             run::main(*arguments)
         }
+        Command::Compare(arguments) => compare::main(&arguments),
         Command::Upstream(arguments) => upstream::main(arguments),
         Command::Token(arguments) => token::main(arguments),
     };

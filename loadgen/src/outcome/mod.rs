@@ -65,6 +65,22 @@ pub struct Outcome {
     pub metrics: BTreeMap<Metric, Measured<Distribution>>,
     /// The run in slots of equal length.
     pub timeline: Timeline,
+    /// What was asserted of it, and whether it held.
+    #[serde(default)]
+    pub assertions: Vec<Checked>,
+}
+
+/// Whether an assertion held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checked {
+    /// As it was written.
+    pub assertion: String,
+    /// What was measured: times in nanoseconds, shares from 0 to 1. Null when nothing was.
+    pub measured: Option<f64>,
+    /// The same for people.
+    pub shown: String,
+    /// Whether it held; without a measurement it does not.
+    pub holds: bool,
 }
 
 /// How many of what.

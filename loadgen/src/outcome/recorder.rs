@@ -310,6 +310,7 @@ impl Recorder {
                 slot_s: self.slot_ns as f64 / 1e9,
                 slots: self.slots,
             },
+            assertions: Vec::new(),
         }
     }
 

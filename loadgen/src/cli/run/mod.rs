@@ -132,12 +132,17 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Failure> {
         arguments.checks,
     )?;
     eprintln!("penstock-loadgen: seed {}", options.workload.seed);
-    let outcome = run::run(options, |_| {});
+    let planned = options.duration;
+    let mut live = None;
+    let outcome = run::run(options, |progress| {
+        live = Some(output.live(progress, planned))
+    });
+    drop(live);
     let outcome = outcome.map_err(|error| match error {
         RunError::Usage(text) => Failure::Usage(text),
         RunError::System(..) => Failure::failed(error),
     })?;
-    output.publish(&outcome)
+    output.publish(outcome)
 }
 
 fn options(
