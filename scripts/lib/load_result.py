@@ -3,9 +3,10 @@
 
     load_result.py summary RUN.json           a line for people
     load_result.py ok RUN.json                requests that were answered well
+    load_result.py masks RUN.json             masks that stood in answers
     load_result.py refused RUN.json STATUS    requests that were answered with that status
     load_result.py ratio A.json B.json        median latency of A over that of B
-    load_result.py ids|completed|decisions|open SESSIONS.jsonl
+    load_result.py completed|decisions|open SESSIONS.jsonl
                                               of `penstock-recorder sessions --json` ("-": stdin)
 """
 import json
@@ -27,37 +28,39 @@ def median_ms(path):
     return times["p50_ns"] / 1e6
 
 
+def middle(run):
+    """Median of the whole time of a good answer, in nanoseconds, from its intended start."""
+    times = run["metrics"]["end_to_end"]
+    return (times.get("intended") or times["sent"])["p50_ns"]
+
+
 def summary(path):
     run = load(path)
     counts = run["counts"]
-    errors = counts["errors"]
-    line = (
+    took = f", p50 {middle(run) / 1e6:.1f} ms" if counts["completed"] else ""
+    errors = ", ".join(f"{count} {name}" for name, count in counts["errors"].items())
+    return (
         f"{counts['intended']} requests, {counts['completed']} answered, "
-        f"{sum(errors.values())} errors {errors or ''}"
+        f"errors: {errors or 'none'}, {counts['altered']} altered{took}"
     )
-    times = run["metrics"].get("end_to_end", {}).get("intended")
-    if times:
-        line += f", p50 {times['p50_ns'] / 1e6:.1f} ms, p99 {times['p99_ns'] / 1e6:.1f} ms"
-    return line
 
 
 def refused(path, status):
-    errors = load(path)["counts"]["errors"]
-    return sum(count for name, count in errors.items() if status in name)
+    return load(path)["counts"]["errors"].get(f"status_{status}", 0)
 
 
 def ratio(path, other):
-    return f"{median_ms(path) / median_ms(other):.3f}"
+    return f"{middle(load(path)) / middle(load(other)):.3f}"
 
 
 WAYS = {
     "summary": summary,
     "ok": lambda path: load(path)["counts"]["completed"],
+    "masks": lambda path: load(path)["counts"]["masked_spans"],
     "refused": refused,
     "ratio": ratio,
     "completed": lambda path: sum(it["outcome"] == "completed" for it in lines(path)),
     "decisions": lambda path: sum(it["decisions"] for it in lines(path)),
-    "ids": lambda path: "\n".join(it["session"] for it in lines(path)),
     "open": lambda path: sum(it["ended"] is None for it in lines(path)),
 }
 

@@ -1,6 +1,6 @@
 //! Pictures of a comparison: a bar for each subject, whiskers from the least to the greatest round.
 
-use penstock_loadgen::chart::{Axis, Chart, Color, Series, Unit};
+use penstock_loadgen::chart::{Axis, Chart, Series, Unit};
 
 use crate::error::{Error, Result};
 use crate::report::{Cell, Comparison, Figure, REFERENCE};
@@ -73,29 +73,15 @@ fn bars(cells: &[Cell], figure: Figure, title: &str, conditions: &str) -> Result
     }
     let names = measured.iter().map(|(subject, _)| subject.name());
     let [each, beside] = WIDTHS;
+    let points = measured.iter().enumerate();
+    let points = points.map(|(at, (_, spread))| (at as f64, spread.median));
+    let spread = measured.iter().map(|(_, spread)| (spread.min, spread.max));
     let mut chart = Chart::new(title)
         .subtitle(conditions)
         .size(beside + each * measured.len().max(4) as u32, HEIGHT)
         .x(Axis::categories("", names))
-        .y(Axis::linear("", Unit::Plain).from_zero());
-    for (color, ours) in [(Color::Grey, false), (Color::Blue, true)] {
-        let these: Vec<_> = measured
-            .iter()
-            .enumerate()
-            .filter(|(_, (subject, _))| subject.is_penstock() == ours)
-            .collect();
-        if these.is_empty() {
-            continue;
-        }
-        let points = these
-            .iter()
-            .map(|(at, (_, spread))| (*at as f64, spread.median));
-        let spread = these
-            .iter()
-            .map(|(_, (_, spread))| (spread.min, spread.max));
-        let name = if ours { "Penstock" } else { "others" };
-        chart = chart.series(Series::bars(name, points).spread(spread).color(color));
-    }
+        .y(Axis::linear("", Unit::Plain).from_zero())
+        .series(Series::bars("median, least to greatest", points).spread(spread));
     if let Some((_, spread)) = measured.iter().find(|(subject, _)| *subject == REFERENCE) {
         chart = chart.mark_y(spread.median, REFERENCE.name());
     }

@@ -234,10 +234,11 @@ fn tables(courses: &[Course], options: &Options) -> String {
         text.push('\n');
         render(&rows(course), &mut text);
         if let Some((best, last)) = course.best_and_last().filter(|(best, _)| *best > 0.0) {
-            let percent = 100.0 * last / best;
-            let subject = course.subject;
+            let percent = 100.0 * last.good_per_second / best;
+            let (subject, load) = (course.subject, last.load);
             text += &format!(
-                "\n{subject}: goodput at the highest load is {percent:.0} % of its best.\n"
+                "\n{subject}: goodput at {load} x, the highest load that was offered in time, is \
+                 {percent:.0} % of its best.\n"
             );
         }
     }

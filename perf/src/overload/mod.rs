@@ -181,13 +181,13 @@ impl Course {
         Ok(())
     }
 
-    /// The best goodput of all points, and that at the highest load, in answers a second.
-    pub fn best_and_last(&self) -> Option<(f64, f64)> {
+    /// The best goodput of all points, and the point of the highest load; of those that tell.
+    pub fn best_and_last(&self) -> Option<(f64, &Point)> {
         let told = || self.points.iter().filter(|point| !point.late);
         let best = told()
             .map(|point| point.good_per_second)
             .fold(0.0, f64::max);
-        told().next_back().map(|last| (best, last.good_per_second))
+        Some((best, told().next_back()?))
     }
 }
 

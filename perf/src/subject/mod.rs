@@ -110,12 +110,6 @@ impl Subject {
         }
     }
 
-    /// True of Penstock in any of its set-ups.
-    pub fn is_penstock(self) -> bool {
-        use Subject::{PenstockAuth, PenstockOff, PenstockOn};
-        matches!(self, PenstockOff | PenstockAuth | PenstockOn)
-    }
-
     /// Why it does not take part in a scenario, where it does not.
     pub fn unfit_for(self, scenario: &Scenario) -> Option<&'static str> {
         match self {
