@@ -35,7 +35,7 @@ impl Live {
                 Some(planned.as_millis() as u64),
                 ProgressDrawTarget::stderr(),
             );
-            let style = ProgressStyle::with_template("{elapsed:>4} {bar:24} {wide_msg}");
+            let style = ProgressStyle::with_template("{elapsed:>4} {bar:8} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             let start = Instant::now();
             let mut seen = Vec::new();
@@ -70,7 +70,7 @@ impl Drop for Live {
 
 fn line(progress: &Progress, rate: f64) -> String {
     let mut text = format!(
-        "{rate:.0}/s  in flight {}  answered {}  errors {}",
+        "{rate:.0}/s  in flight {}  good {}  errors {}",
         progress.in_flight(),
         progress.completed(),
         progress.errors()
