@@ -25,9 +25,6 @@ use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
 use crate::upstream::Pool;
 
-/// Connections that can be accepted in one turn of the loop. A turn at saturation takes tens of
-/// milliseconds; with one at a time, clients waited seconds while others were served.
-const ACCEPTS: usize = 32;
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often upstream connections that rested too long are closed.
@@ -167,59 +164,38 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
-/// Accepts until it is dropped, [`ACCEPTS`] connections a turn.
 async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the TCP listener cannot be used: {error}"),
     };
-    let accepting = (0..ACCEPTS).map(|nth| {
-        let (worker, listener) = (worker.clone(), listener.clone());
-        compio::runtime::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, address)) => match Io::tcp(stream) {
-                        Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
-                        // The client is gone already.
-                        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
-                    },
-                    Err(error) => retry_accept(&error, nth).await,
-                }
-            }
-        })
-    });
-    let accepting: Vec<_> = accepting.collect();
-    std::future::pending::<()>().await;
-    drop(accepting);
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => match Io::tcp(stream) {
+                Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
+                // The client is gone already.
+                Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+            },
+            Err(error) => retry_accept(&error).await,
+        }
+    }
 }
 
-/// The same of the Unix socket.
 async fn accept_unix(worker: Rc<Worker>, listener: std::os::unix::net::UnixListener) {
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the Unix listener cannot be used: {error}"),
     };
-    let accepting = (0..ACCEPTS).map(|nth| {
-        let (worker, listener) = (worker.clone(), listener.clone());
-        compio::runtime::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
-                    Err(error) => retry_accept(&error, nth).await,
-                }
-            }
-        })
-    });
-    let accepting: Vec<_> = accepting.collect();
-    std::future::pending::<()>().await;
-    drop(accepting);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
+            Err(error) => retry_accept(&error).await,
+        }
+    }
 }
 
-/// Of those that accept one speaks: without file descriptors all fail alike.
-async fn retry_accept(error: &io::Error, nth: usize) {
-    if nth == 0 {
-        tracing::warn!("connections cannot be accepted: {error}");
-    }
+async fn retry_accept(error: &io::Error) {
+    tracing::warn!("a connection cannot be accepted: {error}");
     compio::time::sleep(ACCEPT_RETRY).await;
 }
 
