@@ -82,6 +82,14 @@ fn one_without_credentials(argument: &str) -> String {
     {
         return format!("{option}={WITHHELD}");
     }
+    // A short option's value may stand right behind it: `-Hauthorization:…`.
+    let short = SECRET_OPTIONS.iter().filter(|option| option.len() == 2);
+    if let Some(option) = short
+        .copied()
+        .find(|option| argument.len() > option.len() && argument.starts_with(option))
+    {
+        return format!("{option}{WITHHELD}");
+    }
     let Some((scheme, rest)) = argument.split_once("://") else {
         return argument.to_owned();
     };
@@ -98,9 +106,11 @@ mod tests {
 
     #[test]
     fn credentials_are_withheld() {
-        let line = "run --token abc --url https://me:pw@host/v1 --header=x-key:1 -H a:b --rate 5";
+        let line =
+            "run --token abc --url https://me:pw@host/v1 --header=x-key:1 -H a:b -Hc:d=e --rate 5";
         let kept = without_credentials(line.split(' ').map(str::to_owned)).join(" ");
-        let expected = "run --token *** --url https://***@host/v1 --header=*** -H *** --rate 5";
+        let expected =
+            "run --token *** --url https://***@host/v1 --header=*** -H *** -H*** --rate 5";
         assert_eq!(kept, expected);
         let url = one_without_credentials("--url=http://a@b@host?x=@");
         assert_eq!(url, "--url=http://***@host?x=@");

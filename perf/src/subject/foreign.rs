@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::install::program;
 use super::{Setting, Started, Subject, arguments, fill};
+use crate::debian::program;
 use crate::error::{Error, Result};
 use crate::process::{Running, free_port};
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::debian;
 use crate::driver::body::Lateness;
 use crate::error::{Doing, Error, Result};
 use crate::process::{Placement, Running, free_port};
@@ -253,7 +254,7 @@ impl Setting<'_> {
         arguments: impl Fn(&Path) -> Vec<OsString>,
     ) -> Result<Started> {
         let name = subject.name();
-        let program = install::program(name)
+        let program = debian::program(name)
             .ok_or_else(|| Error::Unable(format!("{name} is not installed")))?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let directory = self.directory.display().to_string();
