@@ -87,9 +87,10 @@ fn describe(guard: &GuardSummary) -> String {
         direction,
         action,
         rules,
+        observes,
     } = guard;
     let s = if *rules == 1 { "" } else { "s" };
-    format!("guard \"{name}\": {direction}, {action}, {rules} rule{s}")
+    format!("guard \"{name}\": {direction}, {action}, {rules} rule{s}{observes}")
 }
 
 // === impl Report ===

@@ -55,7 +55,13 @@ pub struct Finding {
     pub confidence: Confidence,
     /// How the text was read in which it was found.
     pub lane: Lane,
+    /// What would have happened, where the guard only observes: [`Finding::action`] is then
+    /// [`Action::Flag`].
+    pub observed: Option<Action>,
 }
+
+/// Whose findings are those about a message as a whole.
+pub(crate) const INSPECTION_GUARD: &str = "inspection";
 
 /// The rule of a finding that says that a message took more work than it may.
 pub(crate) const EXCESS_RULE: &str = "inspection-exhausted";
@@ -120,6 +126,17 @@ impl fmt::Display for Direction {
 // === impl Finding ===
 
 impl Finding {
+    /// What a record calls it: what was done, or what would have been.
+    pub fn verdict(&self) -> &'static str {
+        match self.observed {
+            None => self.action.as_str(),
+            Some(Action::Block) => "observed block",
+            Some(Action::Hold) => "observed hold",
+            Some(Action::Mask) => "observed mask",
+            Some(Action::Flag | Action::Allow) => "observed flag",
+        }
+    }
+
     /// Does it say that the message took more work to inspect than it may, instead of a match?
     pub fn is_excess(&self) -> bool {
         &*self.rule == EXCESS_RULE
@@ -176,6 +193,31 @@ impl Findings {
         self.first_block.as_ref()
     }
 
+    /// Notes that a message would not have passed for a reason of its own, by its stable code.
+    pub(crate) fn note(&mut self, code: &str) {
+        self.add(Action::Block, || Finding {
+            guard: Arc::from(INSPECTION_GUARD),
+            rule: Arc::from(code),
+            action: Action::Block,
+            location: "$".to_owned(),
+            start: 0,
+            end: 0,
+            confidence: Confidence::High,
+            lane: Lane::Plain,
+            observed: None,
+        });
+    }
+
+    /// The same for what only observes: none of it leads to anything.
+    pub(crate) fn take_observed(&mut self) -> Vec<Finding> {
+        let mut list = self.take();
+        for finding in &mut list {
+            finding.observed = Some(finding.action);
+            finding.action = Action::Flag;
+        }
+        list
+    }
+
     /// Hands the list over; the worst action and the count stay.
     pub(crate) fn take(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.list)
@@ -202,6 +244,7 @@ mod tests {
                     end: 1,
                     confidence: crate::rule::Confidence::High,
                     lane: crate::scan::Lane::Plain,
+                    observed: None,
                 }
             });
         };

@@ -114,6 +114,9 @@ impl Admitted {
         self.call
             .record
             .control("inspect request", self.scope.guards_request());
+        if self.scope.observes_request() {
+            self.call.record.control("observe request", true);
+        }
         for kind in verdict.media.iter() {
             // Never called inspected: what is in a picture or a sound, no guard has seen.
             self.call.record.control(&format!("inspect {kind}"), false);
@@ -124,7 +127,7 @@ impl Admitted {
 
     /// Acts on what guards find in the query and in the fields that would go on: no side door.
     fn judge_head(&mut self, head: &RequestHead) -> Result<(), (Answer, Outcome)> {
-        if !self.scope.guards_request() {
+        if !self.scope.guards_request() && !self.scope.observes_request() {
             return Ok(());
         }
         let core = self.call.core.clone();

@@ -153,6 +153,9 @@ impl Forwarded {
         self.call
             .record
             .control("inspect response", self.scope.guards_response());
+        if filter.observes() {
+            self.call.record.control("observe response", true);
+        }
         if filter.restores() {
             self.call.record.control("restore", true);
         }
@@ -281,7 +284,7 @@ impl Answering {
             self.encoded.extend_from_slice(input);
             return Ok(());
         }
-        if self.filter.passes_through() {
+        if self.filter.passes_through() && !self.filter.observes() {
             record(&mut self.call, input);
             self.send_piece(input, out);
             return Ok(());
@@ -342,7 +345,14 @@ impl Answering {
     /// [`Answering::complete`].
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Abort> {
         match self.plan {
-            BodyPlan::None | BodyPlan::Length(_) => {}
+            BodyPlan::None => {}
+            // What acts has let all of it through; what observes may wait for the end.
+            BodyPlan::Length(_) => {
+                let mut payload = std::mem::take(&mut self.payload);
+                payload.clear();
+                let finished = self.filter.finish(&mut payload);
+                self.deliver(finished, payload, out)?;
+            }
             BodyPlan::Streamed => {
                 let mut payload = std::mem::take(&mut self.payload);
                 payload.clear();

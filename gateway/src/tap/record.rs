@@ -122,7 +122,7 @@ impl Record {
             let decision = Decision {
                 guard: finding.guard.to_string(),
                 rule: finding.rule.to_string(),
-                action: finding.action.as_str().to_owned(),
+                action: finding.verdict().to_owned(),
                 direction: way.as_str().to_owned(),
                 location: finding.location.clone(),
                 start: finding.start as u64,

@@ -19,6 +19,7 @@ mod heads;
 mod identity;
 mod listeners;
 mod messages;
+mod observe;
 mod permissions;
 mod process;
 mod recording;

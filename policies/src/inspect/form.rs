@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use super::multipart::{Form, WrittenPart};
 use super::{
-    BodyError, RequestVerdict, TOKEN_CHARS, within_limits, within_media, within_model_bytes,
+    BodyError, RequestVerdict, TOKEN_CHARS, media_granted, within_limits, within_media,
+    within_model_bytes,
 };
 use crate::policy::{Media, MediaSet, PolicySet, Scope};
 use crate::profile::Route;
@@ -40,7 +41,7 @@ impl PolicySet {
         let form =
             Form::read(content_type, body).map_err(|reason| BodyError::NotForm { reason })?;
         let head = Head::read(&form)?;
-        let mut findings = Findings::default();
+        let (mut findings, mut seen) = (Findings::default(), Findings::default());
         let mut chars = 0;
         let mut media = MediaSet::NONE;
         let mut parts = Vec::with_capacity(form.parts.len());
@@ -49,6 +50,9 @@ impl PolicySet {
             let mut written = WrittenPart::from(part);
             let location = || location(part.name);
             let mut mask = |text: &mut Cow<'_, str>| {
+                if let Some((engine, sieve)) = scope.observed_request() {
+                    engine.mask_as(sieve, Speaker::User, text, &mut seen, &location);
+                }
                 let (engine, sieve) = scope.request()?;
                 let masked =
                     engine.mask_as(sieve, Speaker::User, text, &mut findings, &location)?;
@@ -76,6 +80,9 @@ impl PolicySet {
                 if let Some((_, sieve)) = scope.request() {
                     sieve.measure_file(part.content, &mut findings, &location);
                 }
+                if let Some((_, sieve)) = scope.observed_request() {
+                    sieve.measure_file(part.content, &mut seen, &location);
+                }
                 media.insert(part.media_type.map_or(Media::File, Media::of_type));
             }
             parts.push(written);
@@ -95,6 +102,10 @@ impl PolicySet {
             prompt_tokens,
         )?;
         within_media(scope, route, model.as_deref(), media)?;
+        if scope.observes_request() && !scope.guards_request() {
+            let granted = media_granted(scope, route, model.as_deref(), media);
+            granted.unwrap_or_else(|error| seen.note(error.code()));
+        }
         let action = findings.worst();
         let write = |parts: &[WrittenPart<'_>]| {
             let mut out = Vec::with_capacity(body.len() + 64);
@@ -111,10 +122,13 @@ impl PolicySet {
             }
             write(&parts)
         });
+        let vault = std::mem::take(&mut findings.vault);
+        let mut findings = findings.take();
+        findings.extend(seen.take_observed());
         Ok(RequestVerdict {
             action,
-            findings: findings.take(),
-            vault: std::mem::take(&mut findings.vault),
+            findings,
+            vault,
             body: written,
             recorded,
             model,

@@ -21,7 +21,7 @@ pub use multipart::FORM_PARTS_MAX;
 pub use single::TextVerdict;
 
 use crate::mask::Vault;
-use crate::policy::{Denied, MediaSet, PolicySet, Scope};
+use crate::policy::{Asked, Denied, MediaSet, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
 use crate::rule::Speaker;
 use crate::text::{Doc, Edits, Kind, Parser, Role, is_protocol, render};
@@ -33,7 +33,8 @@ use role::Roles;
 pub struct RequestVerdict {
     /// The worst of the findings' actions.
     pub action: Action,
-    /// What was found, without the values; at most [`crate::FINDINGS_MAX`].
+    /// What was found, without the values; at most [`crate::FINDINGS_MAX`], and as many of what
+    /// only observes.
     pub findings: Vec<Finding>,
     /// The body to send on instead of the original; `None`: send the original, byte for byte.
     pub body: Option<Vec<u8>>,
@@ -131,25 +132,30 @@ fn inspect(
     let head = Head::read(doc)?;
     let mut findings = Findings::default();
     let mut chars = 0;
-    let guarded = scope.request();
+    let mut seen = Findings::default();
+    let (guarded, observed) = (scope.request(), scope.observed_request());
     let token_ids = prompt::token_ids(doc, route.operation, guarded.is_some())?;
     let media = media::in_prompt(doc);
-    let by_role = guarded.is_some_and(|(_, sieve)| sieve.asks_for_roles());
+    let asks = |(_, sieve): Asked<'_>| sieve.asks_for_roles();
+    let by_role = guarded.is_some_and(asks) || observed.is_some_and(asks);
     let mut roles = by_role.then(|| Roles::read(doc));
     doc.walk(&mut |place, text| {
         if text.role == Role::String {
             chars += text.value.chars().count() as u64;
         }
-        let Some((engine, sieve)) = guarded else {
-            return;
-        };
-        if is_protocol(place, &text) {
+        if guarded.is_none() && observed.is_none() || is_protocol(place, &text) {
             return;
         }
         let location = || render(place.path, text.is_key());
         let speaker = roles
             .as_mut()
             .map_or(Speaker::User, |roles| roles.of(text.node));
+        if let Some((engine, sieve)) = observed {
+            engine.mask_as(sieve, speaker, text.value, &mut seen, &location);
+        }
+        let Some((engine, sieve)) = guarded else {
+            return;
+        };
         if let Some(masked) = engine.mask_as(sieve, speaker, text.value, &mut findings, &location) {
             edits.text(text.node, doc.span(text.node), masked);
         }
@@ -177,6 +183,11 @@ fn inspect(
         prompt_tokens,
     )?;
     within_media(scope, route, model.as_deref(), media)?;
+    if observed.is_some() && guarded.is_none() {
+        let readable = prompt::token_ids(doc, route.operation, true).map(|_| ());
+        let granted = readable.and_then(|()| media_granted(scope, route, model.as_deref(), media));
+        granted.unwrap_or_else(|error| seen.note(error.code()));
+    }
     let action = findings.worst();
     let body = (!edits.is_empty() && action != Action::Block).then(|| {
         let mut body = Vec::with_capacity(doc.raw().len());
@@ -184,7 +195,8 @@ fn inspect(
         body
     });
     let vault = std::mem::take(&mut findings.vault);
-    let findings = findings.take();
+    let mut findings = findings.take();
+    findings.extend(seen.take_observed());
     Ok(RequestVerdict {
         vault,
         action,
@@ -205,9 +217,18 @@ fn within_media(
     model: Option<&str>,
     media: MediaSet,
 ) -> Result<(), BodyError> {
-    if media.is_empty() || !scope.guards_request() {
+    if !scope.guards_request() {
         return Ok(());
     }
+    media_granted(scope, route, model, media)
+}
+
+fn media_granted(
+    scope: &Scope,
+    route: &Route,
+    model: Option<&str>,
+    media: MediaSet,
+) -> Result<(), BodyError> {
     match media.first_beyond(scope.media(route.operation, model)) {
         None => Ok(()),
         Some(kind) => Err(BodyError::Denied(Denied {

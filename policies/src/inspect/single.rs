@@ -4,7 +4,7 @@
 //! so there is a verdict and no masked copy. Who asks decides what [`Action::Mask`] comes to: the
 //! match must not pass, and to refuse the message is the plain answer.
 
-use crate::policy::{PolicySet, Scope};
+use crate::policy::{Asked, PolicySet, Scope};
 use crate::verdict::{Action, Direction, Finding, Findings};
 
 /// What is decided about one text outside a body.
@@ -31,17 +31,23 @@ impl PolicySet {
         location: &str,
         text: &str,
     ) -> TextVerdict {
-        let guarded = match direction {
-            Direction::Request => scope.request(),
-            Direction::Response => scope.response(),
+        let (guarded, observed) = match direction {
+            Direction::Request => (scope.request(), scope.observed_request()),
+            Direction::Response => (scope.response(), scope.observed_response()),
         };
-        let mut findings = Findings::default();
-        if let Some((engine, sieve)) = guarded {
-            engine.mask(sieve, text, &mut findings, &|| location.to_owned());
-        }
+        let look = |asked: Option<Asked<'_>>| {
+            let mut findings = Findings::default();
+            if let Some((engine, sieve)) = asked {
+                engine.mask(sieve, text, &mut findings, &|| location.to_owned());
+            }
+            findings
+        };
+        let mut acting = look(guarded);
+        let mut findings = acting.take();
+        findings.extend(look(observed).take_observed());
         TextVerdict {
-            action: findings.worst(),
-            findings: findings.take(),
+            action: acting.worst(),
+            findings,
         }
     }
 }

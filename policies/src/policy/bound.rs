@@ -24,7 +24,7 @@ const WORK_PER_KIB_MIN: u64 = 4 << 10;
 const WORK_PER_KIB_MAX: u64 = 16 << 20;
 
 /// Whose finding an excess is.
-const EXCESS_GUARD: &str = "inspection";
+const EXCESS_GUARD: &str = crate::verdict::INSPECTION_GUARD;
 
 /// The bound on the work for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ impl Bound {
             end: bytes,
             confidence: Confidence::High,
             lane: Lane::Plain,
+            observed: None,
         });
     }
 }
@@ -81,6 +82,7 @@ impl Place<'_> {
         let InspectionTable {
             on_excess,
             work_per_kib,
+            observe: _,
         } = table.get_ref();
         let mut bound = Bound::default();
         if let Some(word) = on_excess {

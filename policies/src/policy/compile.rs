@@ -1,4 +1,4 @@
-//! From a folder to a [`PolicySet`]: read, decode, lay packs over one another, compile.
+//! From a folder's texts to a [`PolicySet`]: decode, lay packs over one another, compile.
 //!
 //! Errors are gathered as far as they are independent: an operator who made three slips reads about
 //! three slips.
@@ -9,58 +9,58 @@ use super::bound::Bound;
 use super::engine::Engine;
 use super::error::PolicyError;
 use super::file::PolicyFile;
-use super::library::{Import, Library, PACK_ENDINGS, Source, read_folder};
+use super::files::PolicyFiles;
+use super::library::{Import, Library, Source};
 use super::resolve::{Names, Place};
 use super::scope::Grant;
-use super::{Guard, GuardSummary, PolicySet, PolicySources, Summary};
+use super::{Guard, GuardSummary, Observes, PolicySet, Summary};
 use crate::mask::MaskKey;
 use crate::rule::{Confidence, Pack, shipped};
 use crate::scan::{RuleIndex, Scanner};
 use crate::verdict::Action;
 
-pub(super) fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyError>> {
-    let files = read_folder(sources.dir, &["toml"])?;
+pub(super) fn compile(
+    sources: &PolicyFiles,
+    pseudonym_key: [u8; 32],
+    withheld: &[String],
+) -> Result<PolicySet, Vec<PolicyError>> {
+    let PolicyFiles {
+        dir,
+        policies: files,
+        packs: pack_files,
+    } = sources;
     if files.is_empty() {
         let reason = "no *.toml here; a policy needs at least one grant to be of use";
-        return Err(vec![PolicyError::of_file(sources.dir, reason)]);
+        return Err(vec![PolicyError::of_file(dir, reason)]);
     }
-    let pack_dir = sources.dir.join("packs");
-    let pack_files = if pack_dir.is_dir() {
-        read_folder(&pack_dir, &PACK_ENDINGS)?
-    } else {
-        Vec::new()
-    };
     let mut errors = Vec::new();
     let mut library = Library::shipped();
-    library.add(&pack_files, &mut errors);
+    library.add(pack_files, &mut errors);
     let mut warnings: Vec<String> = library.imports().iter().flat_map(Import::lines).collect();
     let mut names = Names {
         packs: library.packs,
         used: vec![],
         index: <_>::default(),
     };
-    let (grants, mut guards, bound) = resolve(&files, &mut names, &mut errors, &mut warnings);
+    let (grants, mut guards, bound) = resolve(files, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);
     }
-    guards.extend(withhold(sources.withheld, &mut names));
+    guards.extend(withhold(withheld, &mut names));
     warn_of_gaps(&grants, &guards, &mut warnings);
-    let summary = summary(&files, &names, &grants, &guards);
-    let version = version(&files, &pack_files, &names);
+    let summary = summary(files, &names, &grants, &guards);
+    let version = version(files, pack_files, &names);
     let ids = names.used.iter().map(|rule| Arc::from(rule.id())).collect();
     let scanner = Scanner::compile(names.used).map_err(|errors| {
         let error = |error: &crate::scan::RuleError| {
-            PolicyError::of_file(
-                sources.dir,
-                format!("rule \"{}\": {}", error.rule, error.reason),
-            )
+            PolicyError::of_file(dir, format!("rule \"{}\": {}", error.rule, error.reason))
         };
         errors.iter().map(error).collect::<Vec<_>>()
     })?;
     warnings.extend(scanner.slow_rules());
     let engine = Engine {
         scanner,
-        key: MaskKey::new(sources.pseudonym_key),
+        key: MaskKey::new(pseudonym_key),
         ids,
         bound,
     };
@@ -86,6 +86,7 @@ fn resolve(
     let mut grants = Vec::new();
     let mut guards: Vec<Guard> = Vec::new();
     let mut bound = None;
+    let mut observe = false;
     for source in files {
         let decoded: PolicyFile = match toml::from_str(&source.text) {
             Ok(decoded) => decoded,
@@ -104,6 +105,7 @@ fn resolve(
                 at.error(table, "a second [inspection]; one in all files is enough");
             }
             bound = Some(at.bound(table));
+            observe |= table.get_ref().observe;
         }
         for table in decoded.grant {
             grants.extend(at.grant(&table).map(Arc::new));
@@ -119,6 +121,10 @@ fn resolve(
             guards.extend(guard);
         }
     }
+    if observe {
+        guards.iter_mut().for_each(Guard::observe);
+    }
+    warn_of_observers(&guards, observe, warnings);
     (grants, guards, bound.unwrap_or_default())
 }
 
@@ -156,8 +162,32 @@ fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
         groups: Vec::new(),
         except_groups: Vec::new(),
         rules,
+        observed: Vec::new(),
         runs: None,
+        observes_runs: false,
     })
+}
+
+/// A guard that does not act must not be forgotten.
+fn warn_of_observers(guards: &[Guard], all: bool, warnings: &mut Vec<String>) {
+    if all {
+        let warning = "ALL GUARDS ONLY OBSERVE: what they find is recorded, and nothing is blocked, \
+                       held or masked. Remove `observe` from [inspection] to let them act";
+        return warnings.push(warning.to_owned());
+    }
+    for guard in guards {
+        let name = &guard.name;
+        match guard.observes() {
+            Observes::Nothing => {}
+            Observes::Rules(count) => warnings.push(format!(
+                "guard \"{name}\" only observes {count} of its rules: their matches are recorded \
+                 and not acted on"
+            )),
+            Observes::Everything => warnings.push(format!(
+                "guard \"{name}\" only observes: what it finds is recorded and not acted on"
+            )),
+        }
+    }
 }
 
 /// What a policy does not cover, and probably was meant to.
@@ -189,7 +219,8 @@ fn summary(files: &[Source], names: &Names, grants: &[Arc<Grant>], guards: &[Gua
                     _ => "response",
                 },
                 action: guard.action,
-                rules: guard.rules.len(),
+                rules: guard.rules.len() + guard.observed.len(),
+                observes: guard.observes(),
             })
             .collect(),
         packs: names

@@ -235,6 +235,7 @@ impl Engine {
             end: found.end,
             confidence: found.confidence,
             lane: found.lane,
+            observed: None,
         });
     }
 }

@@ -14,12 +14,15 @@ pub(super) struct PolicyFile {
     pub(super) inspection: Option<Spanned<InspectionTable>>,
 }
 
-/// `[inspection]`: how much work a message is worth. At most one in all files.
+/// `[inspection]`: how much work a message is worth, and whether guards act. At most one in all files.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InspectionTable {
     pub(super) on_excess: Option<Spanned<String>>,
     pub(super) work_per_kib: Option<Spanned<u64>>,
+    /// Every guard of every file only observes.
+    #[serde(default)]
+    pub(super) observe: bool,
 }
 
 /// `[[grant]]`: who may do what. Nothing is granted by default.
@@ -61,6 +64,12 @@ pub(super) struct GuardTable {
     pub(super) min_confidence: Option<Spanned<String>>,
     /// Whether what is masked on the way in is put back in the answer.
     pub(super) restore: Option<Spanned<bool>>,
+    /// Whether it only decides and records.
+    #[serde(default)]
+    pub(super) observe: bool,
+    /// Those of its rules that only observe.
+    #[serde(default)]
+    pub(super) observe_rules: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) groups: Vec<String>,
     #[serde(default)]

@@ -12,10 +12,10 @@ use crate::rule::{Format, ImportNote, Pack, PackError, Rule, shipped};
 use crate::scan::{RuleError, Scanner};
 
 /// Largest policy or pack file that is read.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Most files in the folder, and most in its `packs`.
-const FILES_MAX: usize = 256;
+pub(super) const FILES_MAX: usize = 256;
 
 /// What ends the name of a file that may be a pack.
 pub(super) const PACK_ENDINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
@@ -39,9 +39,12 @@ pub struct Import {
 }
 
 /// A file that was read.
-pub(super) struct Source {
-    pub(super) path: PathBuf,
-    pub(super) text: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
 }
 
 // === impl Library ===

@@ -9,6 +9,7 @@ mod compile;
 pub(crate) mod engine;
 mod error;
 mod file;
+mod files;
 mod glob;
 mod library;
 mod media;
@@ -22,9 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::PolicyError;
+pub use files::PolicyFiles;
 pub use glob::Glob;
-pub use library::{Import, Library};
+pub use library::{Import, Library, Source as PolicyText};
 pub use media::{Media, MediaSet};
+pub(crate) use scope::Asked;
 pub use scope::{Denied, Limits, Scope};
 
 use crate::mask::MaskKey;
@@ -33,7 +36,8 @@ use crate::scan::RuleIndex;
 use crate::verdict::{Action, Direction};
 use engine::Engine;
 use runs::RunRule;
-use scope::Grant;
+use scope::{Grant, Sieves};
+use sieve::Part;
 
 /// Where a policy comes from.
 #[derive(Clone, Copy)]
@@ -73,8 +77,13 @@ struct Guard {
     /// Empty: every caller.
     groups: Vec<Glob>,
     except_groups: Vec<Glob>,
+    /// The rules on whose matches it acts.
     rules: Vec<RuleIndex>,
+    /// The rules whose matches it only records.
+    observed: Vec<RuleIndex>,
     runs: Option<RunRule>,
+    /// What it says of runs is only recorded.
+    observes_runs: bool,
 }
 
 /// What a policy consists of, for people.
@@ -103,6 +112,19 @@ pub struct GuardSummary {
     pub action: Action,
     /// How many rules it uses.
     pub rules: usize,
+    /// How much of it only decides and records, and does not act.
+    pub observes: Observes,
+}
+
+/// How much of a guard only decides and records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observes {
+    /// It acts on all that it finds.
+    Nothing,
+    /// It acts, but not on the matches of so many of its rules.
+    Rules(usize),
+    /// It acts on nothing.
+    Everything,
 }
 
 // === impl PolicySet ===
@@ -110,7 +132,17 @@ pub struct GuardSummary {
 impl PolicySet {
     /// Reads and compiles a policy folder. All errors that can be told apart are returned at once.
     pub fn load(sources: &PolicySources<'_>) -> Result<PolicySet, Vec<PolicyError>> {
-        compile::load(sources)
+        let files = PolicyFiles::read(sources.dir)?;
+        PolicySet::compile(&files, sources.pseudonym_key, sources.withheld)
+    }
+
+    /// Compiles what was read; for the rest see [`PolicySources`].
+    pub fn compile(
+        files: &PolicyFiles,
+        pseudonym_key: [u8; 32],
+        withheld: &[String],
+    ) -> Result<PolicySet, Vec<PolicyError>> {
+        compile::compile(files, pseudonym_key, withheld)
     }
 
     /// Policies off: every operation on every model, and no guard.
@@ -181,9 +213,12 @@ impl PolicySet {
             .filter(|guard| !belongs(&guard.except_groups))
             .collect();
         let key = key(&engine.key);
-        let request = sieve::build(engine, &applying, Direction::Request, &key);
-        let response = sieve::build(engine, &applying, Direction::Response, &key);
-        Scope::new(grants, engine.clone(), request, response)
+        let sieves = |part| {
+            let build = |way| sieve::build(engine, &applying, way, part, &key);
+            Sieves::new(build(Direction::Request), build(Direction::Response))
+        };
+        let (acting, observing) = (sieves(Part::Acting), sieves(Part::Observing));
+        Scope::new(grants, engine.clone(), acting, observing)
     }
 }
 
@@ -205,9 +240,36 @@ impl fmt::Debug for PolicySources<'_> {
     }
 }
 
+// === impl Observes ===
+
+impl fmt::Display for Observes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Observes::Nothing => Ok(()),
+            Observes::Rules(count) => write!(f, ", {count} of them only observed"),
+            Observes::Everything => f.write_str(", only observed"),
+        }
+    }
+}
+
 // === impl Guard ===
 
 impl Guard {
+    /// Lets it act on nothing any more.
+    fn observe(&mut self) {
+        self.observed.append(&mut self.rules);
+        self.observes_runs = true;
+    }
+
+    fn observes(&self) -> Observes {
+        let acts_on_runs = self.runs.is_some() && !self.observes_runs;
+        match (self.rules.is_empty() && !acts_on_runs, self.observed.len()) {
+            (true, _) => Observes::Everything,
+            (false, 0) => Observes::Nothing,
+            (false, count) => Observes::Rules(count),
+        }
+    }
+
     fn looks(&self, direction: Direction) -> bool {
         match direction {
             Direction::Request => self.request,
@@ -232,8 +294,8 @@ impl fmt::Display for Summary {
         for guard in &self.guards {
             writeln!(
                 f,
-                "guard   \"{}\": {} on a match of {} rules in the {}",
-                guard.name, guard.action, guard.rules, guard.direction
+                "guard   \"{}\": {} on a match of {} rules in the {}{}",
+                guard.name, guard.action, guard.rules, guard.direction, guard.observes
             )?;
         }
         Ok(())

@@ -161,6 +161,7 @@ impl Place<'_> {
             );
         }
         let restores = self.restores(guard, (request, action), &rules, names);
+        let (observed, rules) = self.observed(guard, rules, names);
         if self.errors.len() > before {
             return None;
         }
@@ -178,8 +179,33 @@ impl Place<'_> {
                 .map(|text| Glob::new(text))
                 .collect(),
             rules,
+            observed,
             runs,
+            observes_runs: guard.observe,
         })
+    }
+
+    /// A guard's rules in those that are only observed and those that are acted on.
+    fn observed(
+        &mut self,
+        guard: &GuardTable,
+        rules: Vec<RuleIndex>,
+        names: &Names,
+    ) -> (Vec<RuleIndex>, Vec<RuleIndex>) {
+        if guard.observe {
+            return (rules, Vec::new());
+        }
+        let id = |rule: &RuleIndex| names.used[usize::from(rule.0)].id();
+        for word in &guard.observe_rules {
+            if !rules.iter().any(|rule| id(rule) == word.get_ref().as_str()) {
+                self.unknown(word, "rule of this guard", rules.iter().map(id));
+            }
+        }
+        let observes = |rule: &RuleIndex| {
+            let mut words = guard.observe_rules.iter();
+            words.any(|word| word.get_ref().as_str() == id(rule))
+        };
+        rules.into_iter().partition(observes)
     }
 
     /// What a guard says of runs that are no text.

@@ -67,6 +67,7 @@ impl RunGuard {
             location: location(),
             start: run.start,
             end: run.start + run.bytes,
+            observed: None,
         });
     }
 }

@@ -24,12 +24,23 @@ struct Inner {
     /// Policies are off: everything is granted.
     everything: bool,
     grants: Vec<Arc<Grant>>,
+    acting: Sieves,
+    /// Of guards that only observe.
+    observing: Sieves,
+    engine: Option<Arc<Engine>>,
+}
+
+/// What is looked for in each direction; `None` where nothing is.
+#[derive(Default)]
+pub(super) struct Sieves {
     request: Option<Sieve>,
     response: Option<Sieve>,
     /// The same without guards on runs, where there are any.
     response_of_runs: Option<Sieve>,
-    engine: Option<Arc<Engine>>,
 }
+
+/// Rules, and which of them are asked.
+pub(crate) type Asked<'s> = (&'s Engine, &'s Sieve);
 
 /// Who may do what, as parsed from one `[[grant]]`.
 #[derive(Debug)]
@@ -66,9 +77,8 @@ impl Scope {
         let inner = Inner {
             everything: true,
             grants: Vec::new(),
-            request: None,
-            response: None,
-            response_of_runs: None,
+            acting: Sieves::default(),
+            observing: Sieves::default(),
             engine: None,
         };
         Scope {
@@ -80,16 +90,14 @@ impl Scope {
     pub(super) fn new(
         grants: Vec<Arc<Grant>>,
         engine: Arc<Engine>,
-        request: Option<Sieve>,
-        response: Option<Sieve>,
+        acting: Sieves,
+        observing: Sieves,
     ) -> Scope {
-        let response_of_runs = response.as_ref().and_then(Sieve::without_runs);
         let inner = Inner {
             everything: false,
             grants,
-            request,
-            response,
-            response_of_runs,
+            acting,
+            observing,
             engine: Some(engine),
         };
         Scope {
@@ -153,14 +161,24 @@ impl Scope {
             .fold(MediaSet::NONE, |media, grant| media.union(grant.media))
     }
 
-    /// Whether any guard looks at what this caller sends.
+    /// Whether any guard acts on what this caller sends.
     pub fn guards_request(&self) -> bool {
-        self.inner.request.is_some()
+        self.inner.acting.request.is_some()
     }
 
-    /// Whether any guard looks at what this caller receives.
+    /// Whether any guard acts on what this caller receives.
     pub fn guards_response(&self) -> bool {
-        self.inner.response.is_some()
+        self.inner.acting.response.is_some()
+    }
+
+    /// Whether any guard looks at what this caller sends without acting on it.
+    pub fn observes_request(&self) -> bool {
+        self.inner.observing.request.is_some()
+    }
+
+    /// Whether any guard looks at what this caller receives without acting on it.
+    pub fn observes_response(&self) -> bool {
+        self.inner.observing.response.is_some()
     }
 
     /// Whether policies are off altogether.
@@ -168,18 +186,24 @@ impl Scope {
         self.inner.everything
     }
 
-    pub(crate) fn request(&self) -> Option<(&Engine, &Sieve)> {
-        Some((self.inner.engine.as_deref()?, self.inner.request.as_ref()?))
+    pub(crate) fn request(&self) -> Option<Asked<'_>> {
+        self.asked(self.inner.acting.request.as_ref())
     }
 
-    pub(crate) fn response(&self) -> Option<(&Engine, &Sieve)> {
-        let sieve = self
-            .inner
-            .response_of_runs
-            .as_ref()
-            .filter(|_| self.runs_pass);
-        let sieve = sieve.or(self.inner.response.as_ref())?;
-        Some((self.inner.engine.as_deref()?, sieve))
+    pub(crate) fn response(&self) -> Option<Asked<'_>> {
+        self.asked(self.inner.acting.response(self.runs_pass))
+    }
+
+    pub(crate) fn observed_request(&self) -> Option<Asked<'_>> {
+        self.asked(self.inner.observing.request.as_ref())
+    }
+
+    pub(crate) fn observed_response(&self) -> Option<Asked<'_>> {
+        self.asked(self.inner.observing.response(self.runs_pass))
+    }
+
+    fn asked<'s>(&'s self, sieve: Option<&'s Sieve>) -> Option<Asked<'s>> {
+        Some((self.inner.engine.as_deref()?, sieve?))
     }
 
     /// The scope for what this operation answers: embeddings are runs that are no text.
@@ -200,6 +224,23 @@ impl Scope {
     fn granting_model(&self, operation: Operation, model: &str) -> impl Iterator<Item = &Grant> {
         self.granting(operation)
             .filter(move |grant| grant.models.iter().any(|glob| glob.matches(model)))
+    }
+}
+
+// === impl Sieves ===
+
+impl Sieves {
+    pub(super) fn new(request: Option<Sieve>, response: Option<Sieve>) -> Sieves {
+        Sieves {
+            request,
+            response_of_runs: response.as_ref().and_then(Sieve::without_runs),
+            response,
+        }
+    }
+
+    fn response(&self, runs_pass: bool) -> Option<&Sieve> {
+        let of_runs = self.response_of_runs.as_ref().filter(|_| runs_pass);
+        of_runs.or(self.response.as_ref())
     }
 }
 

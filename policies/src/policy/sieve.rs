@@ -12,16 +12,27 @@ use crate::rule::{Confidence, Speaker};
 use crate::scan::{RuleIndex, RuleMask};
 use crate::verdict::{Action, Direction};
 
+/// Which part of the guards: that which acts, or that which only observes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Acting,
+    Observing,
+}
+
 /// The rules of the guards that look in `direction`; `None` when there are none.
+///
+/// What only observes has a sieve of its own, with which a message is looked at once more: so what
+/// is found is what would be found if it acted, and what acts does so as if the other were not there.
 pub(super) fn build(
     engine: &Engine,
     guards: &[&Guard],
     direction: Direction,
+    part: Part,
     key: &MaskKey,
 ) -> Option<Sieve> {
     let mut verdicts = vec![Verdicts::default(); engine.ids.len()];
     for guard in guards.iter().filter(|guard| guard.looks(direction)) {
-        for rule in &guard.rules {
+        for rule in guard.rules_of(part) {
             let most = engine.scanner.rule(*rule).confidence_max();
             let counted = Confidence::ALL
                 .into_iter()
@@ -44,10 +55,11 @@ pub(super) fn build(
     let runs = guards.iter().filter(|guard| guard.looks(direction));
     let runs: Vec<RunGuard> = runs
         .filter_map(|guard| {
-            Some(RunGuard {
+            let rule = guard.runs.clone()?;
+            (guard.observes_runs == (part == Part::Observing)).then(|| RunGuard {
                 guard: guard.name.clone(),
                 action: guard.action,
-                rule: guard.runs.clone()?,
+                rule,
             })
         })
         .collect();
@@ -93,6 +105,15 @@ pub(super) fn build(
         runs,
         key: key.clone(),
     })
+}
+
+impl Guard {
+    fn rules_of(&self, part: Part) -> &[RuleIndex] {
+        match part {
+            Part::Acting => &self.rules,
+            Part::Observing => &self.observed,
+        }
+    }
 }
 
 /// The least confidence of which the verdict is such.

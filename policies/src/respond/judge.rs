@@ -11,6 +11,8 @@ use crate::verdict::Findings;
 #[derive(Debug)]
 pub(super) enum Work {
     Guard(Scope),
+    /// What only observes: nothing that comes of it is sent.
+    Observe(Scope),
     Restore(Vault),
 }
 
@@ -40,6 +42,10 @@ impl Work {
         let doing = match self {
             Work::Guard(scope) => {
                 let (engine, sieve) = scope.response()?;
+                Doing::Guard(engine, sieve)
+            }
+            Work::Observe(scope) => {
+                let (engine, sieve) = scope.observed_response()?;
                 Doing::Guard(engine, sieve)
             }
             Work::Restore(vault) => Doing::Restore(vault),

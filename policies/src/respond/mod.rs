@@ -11,7 +11,7 @@
 //! | `text/plain`; `text/html` of an error | whole, as one text |
 //! | anything else | refused |
 //!
-//! Where no guard looks at the caller's responses the filter passes every byte through untouched,
+//! Where no guard acts on the caller's responses the filter passes every byte through untouched,
 //! whatever its type.
 //!
 //! What this does not see: a value cut in two over two strings of a body, or over two events in a
@@ -67,6 +67,7 @@ pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
 pub struct ResponseFilter {
     mode: Mode,
     restore: Option<Box<Restore>>,
+    observer: Option<Box<Observer>>,
     findings: Findings,
     /// The first error stays: nothing passes after it.
     failed: Option<FilterError>,
@@ -89,6 +90,16 @@ struct Restore {
     findings: Findings,
 }
 
+/// What only observes reads the same bytes beside the filter, as if it acted; what it would send is
+/// dropped. So nothing of the answer changes or waits, and what is found is what would be found.
+#[derive(Debug)]
+struct Observer {
+    /// None once it would have ended the answer.
+    mode: Option<Mode>,
+    findings: Findings,
+    dropped: Vec<u8>,
+}
+
 // === impl PolicySet ===
 
 impl PolicySet {
@@ -109,9 +120,14 @@ impl PolicySet {
                 Work::Guard(scope.clone()),
             )
         };
+        let observer = scope.observes_response().then(|| {
+            let reading = media::reading(status, content_type);
+            Box::new(Observer::new(reading, scope))
+        });
         Ok(ResponseFilter {
             mode,
             restore: None,
+            observer,
             findings: Findings::default(),
             failed: None,
         })
@@ -124,7 +140,12 @@ impl ResponseFilter {
     /// Sets the bound on a response that is read whole; [`RESPONSE_BYTES_MAX`] otherwise.
     pub fn with_max_body(mut self, bytes: usize) -> ResponseFilter {
         let restore = self.restore.as_mut().map(|restore| &mut restore.mode);
-        for mode in [Some(&mut self.mode), restore].into_iter().flatten() {
+        let observer = self.observer.as_mut();
+        let observer = observer.and_then(|observer| observer.mode.as_mut());
+        for mode in [Some(&mut self.mode), restore, observer]
+            .into_iter()
+            .flatten()
+        {
             if let Mode::Whole(whole) = mode {
                 whole.set_bytes_max(bytes);
             }
@@ -166,6 +187,9 @@ impl ResponseFilter {
 
     /// Takes the next bytes from the upstream. After an error nothing more may be sent.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), FilterError> {
+        if let Some(observer) = &mut self.observer {
+            observer.step(|mode, findings, out| mode.push(input, findings, out));
+        }
         self.run(
             out,
             |mode, findings, out| mode.push(input, findings, out),
@@ -175,6 +199,9 @@ impl ResponseFilter {
 
     /// The upstream ended the response properly: everything still held or buffered is decided.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), FilterError> {
+        if let Some(observer) = &mut self.observer {
+            observer.step(|mode, findings, out| mode.finish(None, findings, out));
+        }
         self.run(
             out,
             |mode, findings, out| mode.finish(None, findings, out),
@@ -192,6 +219,9 @@ impl ResponseFilter {
         let finish = |mode: &mut Mode, findings: &mut Findings, out: &mut Vec<u8>| {
             mode.finish(Some(&mut parser.borrow_mut()), findings, out)
         };
+        if let Some(observer) = &mut self.observer {
+            observer.step(finish);
+        }
         self.run(out, finish, finish)
     }
 
@@ -217,7 +247,17 @@ impl ResponseFilter {
 
     /// The findings since the last call.
     pub fn take_findings(&mut self) -> Vec<Finding> {
-        self.findings.take()
+        let mut findings = self.findings.take();
+        if let Some(observer) = &mut self.observer {
+            findings.extend(observer.findings.take_observed());
+        }
+        findings
+    }
+
+    /// Whether something looks at the bytes without acting on them: then they have to come through
+    /// here even if the filter lets them through.
+    pub fn observes(&self) -> bool {
+        self.observer.is_some()
     }
 
     /// Whether bytes come out as they go in; otherwise they come at `finish`, and only then is the
@@ -226,7 +266,7 @@ impl ResponseFilter {
         self.modes().all(Mode::streams)
     }
 
-    /// Whether no guard looks and nothing is put back: bytes and length are the upstream's own.
+    /// Whether no guard acts and nothing is put back: bytes and length are the upstream's own.
     pub fn passes_through(&self) -> bool {
         self.modes().all(|mode| matches!(mode, Mode::Through))
     }
@@ -269,6 +309,45 @@ impl ResponseFilter {
             self.failed = Some(error.clone());
         }
         result
+    }
+}
+
+// === impl Observer ===
+
+impl Observer {
+    fn new(reading: Result<Reading, ResponseRefusal>, scope: &Scope) -> Observer {
+        let mut findings = Findings::default();
+        let mode = match reading {
+            Ok(reading) => Some(Mode::new(reading, Work::Observe(scope.clone()))),
+            Err(refusal) => {
+                findings.note(refusal.code);
+                None
+            }
+        };
+        Observer {
+            mode,
+            findings,
+            dropped: Vec::new(),
+        }
+    }
+
+    /// One step as if it acted. What would have ended the answer ends the looking.
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut Mode, &mut Findings, &mut Vec<u8>) -> Result<(), FilterError>,
+    ) {
+        let Some(mode) = &mut self.mode else {
+            return;
+        };
+        self.dropped.clear();
+        let Err(error) = step(mode, &mut self.findings, &mut self.dropped) else {
+            return;
+        };
+        self.mode = None;
+        // What a block found has been noted where it was found.
+        if !matches!(error, FilterError::Blocked(_)) {
+            self.findings.note(error.code());
+        }
     }
 }
 

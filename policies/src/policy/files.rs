@@ -1,0 +1,69 @@
+//! What a policy is made from: the texts of its folder, whoever has read them.
+//!
+//! Reading is kept apart from compiling. A gateway that reloads must know that what it read is one
+//! state of the folder and not a mixture of two, and that takes a clock and patience, which are not
+//! this crate's; everybody else reads plainly, by [`PolicyFiles::read`].
+
+use std::path::{Path, PathBuf};
+
+use super::error::PolicyError;
+use super::library::{FILE_BYTES_MAX, FILES_MAX, PACK_ENDINGS, Source, read_folder};
+
+/// What ends the name of a policy file.
+const POLICY_ENDINGS: [&str; 1] = ["toml"];
+
+/// The files of a policy folder, read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Its `*.toml`, in the order of their names.
+    pub policies: Vec<Source>,
+    /// The files of its `packs`, in the order of their names.
+    pub packs: Vec<Source>,
+}
+
+// === impl PolicyFiles ===
+
+impl PolicyFiles {
+    /// Largest file, in bytes.
+    pub const FILE_BYTES_MAX: u64 = FILE_BYTES_MAX;
+    /// Most files in the folder, and most in its `packs`.
+    pub const FILES_MAX: usize = FILES_MAX;
+
+    /// Reads a folder as it is at this moment.
+    pub fn read(dir: &Path) -> Result<PolicyFiles, Vec<PolicyError>> {
+        let policies = read_folder(dir, &POLICY_ENDINGS)?;
+        let pack_dir = PolicyFiles::pack_dir(dir);
+        let packs = if pack_dir.is_dir() {
+            read_folder(&pack_dir, &PACK_ENDINGS)?
+        } else {
+            Vec::new()
+        };
+        Ok(PolicyFiles {
+            dir: dir.to_owned(),
+            policies,
+            packs,
+        })
+    }
+
+    /// Where the packs of a policy folder are.
+    pub fn pack_dir(dir: &Path) -> PathBuf {
+        dir.join("packs")
+    }
+
+    /// May a file of this name in the folder be a policy?
+    pub fn is_policy(path: &Path) -> bool {
+        ends_in(path, &POLICY_ENDINGS)
+    }
+
+    /// May a file of this name in `packs` be a pack?
+    pub fn is_pack(path: &Path) -> bool {
+        ends_in(path, &PACK_ENDINGS)
+    }
+}
+
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    endings.iter().any(|known| *known == ending)
+}
