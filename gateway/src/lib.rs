@@ -4,8 +4,10 @@
 //! ([`exchange`]) are sans-I/O: bytes and time in, events and bytes out.
 
 pub mod check;
+pub mod client;
 pub mod config;
 pub mod control;
+pub mod cutoff;
 pub mod exchange;
 pub mod http1;
 pub mod identity;

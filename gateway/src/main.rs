@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use penstock_gateway::{check, run, scan};
+use penstock_gateway::{check, client, run, scan};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,6 +37,10 @@ enum Command {
     /// Scan files by rules, without a gateway; exits with 0 when nothing is found, 1 when
     /// something is, 2 when anything could not be scanned.
     Scan(scan::Arguments),
+    /// Cut somebody off at once, in the middle of what they are doing; list who is; take it back.
+    Revoke(client::revoke::Arguments),
+    /// What a running gateway tells of itself.
+    Status(client::status::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +48,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run::main(&config),
         Command::Check { config, json } => check::main(&config, json),
         Command::Scan(arguments) => scan::main(&arguments),
+        Command::Revoke(arguments) => client::revoke::main(&arguments),
+        Command::Status(arguments) => client::status::main(&arguments),
     }
 }

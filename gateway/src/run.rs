@@ -12,9 +12,10 @@ use penstock_recorder::ring;
 use tokio::sync::watch;
 
 use crate::config::{Config, CorePlan, Topology, UpstreamAddress};
-use crate::control::{Control, Facts, RingOffer};
+use crate::control::{Control, Facts, Revocations, RingOffer};
+use crate::cutoff::Cutoff;
 use crate::exchange::Node;
-use crate::identity::{Authenticator, IdentityShared};
+use crate::identity::{Authenticator, IdentityShared, IssuerConfig};
 use crate::shell::{self, Bound, Shutdown, WorkerSeed};
 use crate::tap::Tap;
 use crate::telemetry::{self, Counters};
@@ -151,6 +152,7 @@ pub(crate) fn make_node(config: &Config, policy: PolicySet) -> Result<Node, Stri
             UpstreamAddress::Tcp(address) => address.to_string(),
             UpstreamAddress::Unix(_) => "localhost".to_owned(),
         },
+        cutoff: Cutoff::new(0),
     })
 }
 
@@ -171,7 +173,9 @@ fn start(config: Config) -> Result<(), String> {
         tracing::info!("{reason}");
     }
     raise_file_limit(&config, plan.serve.len());
-    let node = Arc::new(make_node(&config, policy)?);
+    let mut node = make_node(&config, policy)?;
+    node.cutoff = Cutoff::new(plan.serve.len());
+    let node = Arc::new(node);
     let identity = IdentityShared::new(
         config.issuers.clone(),
         config.identity.anonymous_groups.clone(),
@@ -193,6 +197,7 @@ fn start(config: Config) -> Result<(), String> {
         rings,
         recorder_alive,
         tls: tls.clone(),
+        revocations: revocations(&config, &node),
         socket: config.control.socket.clone(),
         facts: Facts {
             driver: "",
@@ -212,7 +217,7 @@ fn start(config: Config) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the control thread's runtime: {error}"))?;
     runtime.block_on(async {
-        control.prepare().await;
+        control.prepare().await?;
         let bound = Bound::bind(&config.listen, plan.serve.len()).map_err(|e| e.to_string())?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {
@@ -238,6 +243,16 @@ fn start(config: Config) -> Result<(), String> {
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {
+    let named = |issuer: &IssuerConfig| (issuer.name.clone(), issuer.url.clone());
+    Revocations::new(
+        node.cutoff.clone(),
+        config.issuers.iter().map(named).collect(),
+        config.control.state_file(),
+        config.control.revocations_file.clone(),
+    )
 }
 
 /// Raises the limit on open files as far as it goes: a call takes two, and the usual limit of 1024
@@ -334,6 +349,7 @@ impl Seeds<'_> {
             let entries = self.config.identity.cache_entries;
             let seed = WorkerSeed {
                 core: self.plan.serve[index],
+                index,
                 node: self.node.clone(),
                 listeners,
                 tls: self.tls.as_ref().map(|(_, snapshot)| snapshot.clone()),

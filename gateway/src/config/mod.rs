@@ -19,6 +19,7 @@ use serde::Deserialize;
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
 pub use strict::ConfigError;
+pub(crate) use strict::parse as parse_strict;
 pub use units::{Size, Span};
 
 use crate::identity::IssuerConfig;
@@ -170,7 +171,16 @@ pub enum OnLoss {
 pub struct ControlSection {
     /// Unix socket of the control API; absent: no control API.
     pub socket: Option<PathBuf>,
+    /// Where revocations and keys are kept: `sqlite:///var/lib/penstock/state.db`. Absent:
+    /// `state.db` beside the socket.
+    pub state: Option<StatePlace>,
+    /// A file with revocations, read again when it changes.
+    pub revocations_file: Option<PathBuf>,
 }
+
+/// The file of an SQLite database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatePlace(pub PathBuf);
 
 /// `[log]`.
 #[derive(Debug, Deserialize)]
@@ -242,6 +252,7 @@ impl Config {
             &mut self.upstream.credential_file,
             &mut self.recorder.socket,
             &mut self.control.socket,
+            &mut self.control.revocations_file,
         ];
         optional.into_iter().flatten().for_each(resolve);
         if let Some(tls) = &mut self.listen.tls {
@@ -249,6 +260,9 @@ impl Config {
             resolve(&mut tls.key);
         }
         if let UpstreamAddress::Unix(path) = &mut self.upstream.address {
+            resolve(path);
+        }
+        if let Some(StatePlace(path)) = &mut self.control.state {
             resolve(path);
         }
         for issuer in &mut self.issuers {
@@ -290,6 +304,36 @@ impl Config {
             issuer.validate()?;
         }
         self.limits.validate()
+    }
+}
+
+// === impl ControlSection ===
+
+impl ControlSection {
+    /// The database with the state: as configured, or beside the socket. Without either there is
+    /// nobody who could put anything in it.
+    pub fn state_file(&self) -> Option<PathBuf> {
+        let beside = || Some(self.socket.as_ref()?.with_file_name("state.db"));
+        self.state
+            .as_ref()
+            .map(|place| place.0.clone())
+            .or_else(beside)
+    }
+}
+
+// === impl StatePlace ===
+
+impl<'de> Deserialize<'de> for StatePlace {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let path = text
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.is_empty());
+        path.map(|path| Self(PathBuf::from(path))).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no place for the state: write \"sqlite:///var/lib/penstock/state.db\""
+            ))
+        })
     }
 }
 

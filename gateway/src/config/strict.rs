@@ -17,7 +17,7 @@ pub struct ConfigError {
 }
 
 /// Decodes `text`, the content of `file`.
-pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
+pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let reason = error
             .message()

@@ -8,6 +8,8 @@
 mod api;
 mod certificates;
 mod recorder;
+mod revocations;
+mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::telemetry::Counters;
 
 pub use api::Facts;
 pub use recorder::RingOffer;
+pub use revocations::Revocations;
 
 /// What the control thread looks after.
 pub struct Control {
@@ -37,6 +40,8 @@ pub struct Control {
     pub recorder_alive: Arc<AtomicBool>,
     /// TLS files and the snapshot made of them.
     pub tls: Option<(TlsSection, Arc<ArcSwapOption<ServerConfig>>)>,
+    /// Who is cut off.
+    pub revocations: Arc<Revocations>,
     /// Where the API listens.
     pub socket: Option<PathBuf>,
     /// What the API tells that does not change.
@@ -54,11 +59,16 @@ pub struct Control {
 impl Control {
     /// Fetches keys and hands the rings over, before the first connection is accepted. What fails
     /// is tried again for as long as the gateway runs; until then its callers get a 503.
-    pub async fn prepare(&mut self) {
+    ///
+    /// # Errors
+    /// When it cannot be known who is cut off: that is not tried again, and nobody is served.
+    pub async fn prepare(&mut self) -> Result<(), String> {
+        self.revocations.load().await?;
         identity::load_initial(&self.identity).await;
         if let Some(rings) = &mut self.rings {
             rings.connect_first(&self.recorder_alive).await;
         }
+        Ok(())
     }
 
     /// Runs until the process is told to stop, by a signal.
@@ -68,19 +78,21 @@ impl Control {
         if let Some(rings) = self.rings {
             tokio::spawn(rings.keep(self.recorder_alive.clone()));
         }
+        tokio::spawn(self.revocations.clone().keep());
         if let Some((section, snapshot)) = self.tls {
             tokio::spawn(certificates::keep(section, snapshot));
         }
         if let Some(socket) = self.socket {
-            let status = api::Status {
+            let api = api::Api {
                 facts: self.facts,
                 started,
                 identity: self.identity,
                 node: self.node,
                 counters: self.counters,
                 recorder_alive: self.recorder_alive,
+                revocations: self.revocations,
             };
-            api::serve(socket, status).await?;
+            api::serve(socket, api).await?;
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

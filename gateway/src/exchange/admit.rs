@@ -140,6 +140,11 @@ fn decide(
     open_record(call, head, peer, route, policy, Some(&principal));
     call.record
         .control("authenticate", principal.kind == PrincipalKind::Oidc);
+    // After every look-up of a remembered token, so that none outlives its revocation.
+    if core.node.cutoff.revokes(&principal, now / 1_000_000_000) {
+        core.counters.revoked.bump();
+        return Err(Answer::revoked().into());
+    }
     let scope = core.scope(policy, &principal);
     call.record.control("authorize", !scope.is_everything());
     let Some(route) = route else {
@@ -283,6 +288,11 @@ impl From<Answer> for Refused {
 }
 
 impl Admitted {
+    /// Who calls.
+    pub fn principal(&self) -> &Rc<Principal> {
+        &self.principal
+    }
+
     /// The body turned out to be larger than it may be.
     pub fn too_large(mut self) -> Answer {
         self.call.core.counters.refused.bump();

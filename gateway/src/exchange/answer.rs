@@ -48,6 +48,11 @@ impl Answer {
         self
     }
 
+    /// Whoever calls has been cut off.
+    pub fn revoked() -> Self {
+        Self::from(&AuthError::revoked())
+    }
+
     /// What the guard found, told without the value.
     pub(super) fn blocked(finding: Option<&Finding>, code: &'static str, what: &str) -> Self {
         let message = match finding {

@@ -12,6 +12,7 @@ use penstock_policies::{PolicySet, Profiles, Scope, Scratch};
 use penstock_recorder::frame::SessionId;
 
 use crate::config::Limits;
+use crate::cutoff::Cutoff;
 use crate::identity::{Authenticator, Principal};
 use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
@@ -31,6 +32,8 @@ pub struct Node {
     pub credential: Option<Credential>,
     /// `Host` of upstream requests.
     pub upstream_host: String,
+    /// Who may no longer call.
+    pub cutoff: Arc<Cutoff>,
 }
 
 /// One core's own.
@@ -78,6 +81,11 @@ pub(crate) fn unix_ns() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    unix_ns() / 1_000_000_000
 }
 
 // === impl Core ===

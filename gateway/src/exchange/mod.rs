@@ -20,6 +20,7 @@ mod respond;
 pub use admit::{Admitted, Refused, admit};
 pub use answer::Answer;
 pub use context::{Core, Node, Peer};
+pub(crate) use context::{unix_ns, unix_seconds};
 pub use inspect::{Forwarded, UpstreamRequest};
 pub use respond::{Abort, Answering, BodyPlan};
 

@@ -54,6 +54,8 @@ pub struct Answering {
     withheld: Vec<String>,
     hold: Option<Hold>,
     masked: bool,
+    /// What passes unread has so far ended where an event ends.
+    between_events: bool,
 }
 
 /// Text that is held back.
@@ -94,6 +96,12 @@ impl Forwarded {
             "upstream_malformed",
             "The model's server sent an answer that is not valid HTTP.",
         ))
+    }
+
+    /// The caller was cut off.
+    pub fn revoked(mut self) -> Answer {
+        self.call.core.counters.cut_off.bump();
+        self.call.refuse(Answer::revoked(), Outcome::Blocked)
     }
 
     /// True when the request was HEAD.
@@ -196,6 +204,7 @@ impl Forwarded {
             withheld,
             hold: None,
             masked: false,
+            between_events: true,
         })
     }
 
@@ -284,6 +293,7 @@ impl Answering {
             self.encoded.extend_from_slice(input);
             return Ok(());
         }
+        self.between_events = input.ends_with(b"\n\n") || input.ends_with(b"\r\n\r\n");
         if self.filter.passes_through() && !self.filter.observes() {
             record(&mut self.call, input);
             self.send_piece(input, out);
@@ -461,18 +471,42 @@ impl Answering {
             return self.answer_instead(answer, outcome);
         }
         if outcome == Outcome::Blocked && self.filter.streams() {
-            let Call { dialect, id, .. } = &self.call;
-            let event = error_event(*dialect, answer.status, answer.code, &answer.message, id);
-            record(&mut self.call, &event);
-            self.send_piece(&event, out);
-            if self.version == Version::Http11 {
-                http1::last_chunk(out);
-            }
-            self.call.end(outcome, Some(answer.code));
-            return Abort::Ended;
+            return self.end_with(&answer, out);
         }
         self.call.core.counters.upstream_failures.bump();
         self.call.end(outcome, Some(answer.code));
+        Abort::Cut
+    }
+
+    /// Ends a stream with an error as its last event.
+    fn end_with(&mut self, answer: &Answer, out: &mut Vec<u8>) -> Abort {
+        let Call { dialect, id, .. } = &self.call;
+        let event = error_event(*dialect, answer.status, answer.code, &answer.message, id);
+        record(&mut self.call, &event);
+        self.send_piece(&event, out);
+        if self.version == Version::Http11 {
+            http1::last_chunk(out);
+        }
+        self.call.end(Outcome::Blocked, Some(answer.code));
+        Abort::Ended
+    }
+
+    /// The caller was cut off. A stream ends with an error event; an answer of which nothing was
+    /// sent becomes an error; anything else is cut, so that it cannot be taken for whole.
+    pub fn revoked(mut self, out: &mut Vec<u8>) -> Abort {
+        self.call.core.counters.cut_off.bump();
+        let answer = Answer::revoked();
+        if self.plan == BodyPlan::Whole {
+            return self.answer_instead(answer, Outcome::Blocked);
+        }
+        let media = self.head.fields.text("content-type").unwrap_or_default();
+        let unread_events = self.plan == BodyPlan::Streamed
+            && self.between_events
+            && media.starts_with("text/event-stream");
+        if self.filter.streams() || (self.filter.passes_through() && unread_events) {
+            return self.end_with(&answer, out);
+        }
+        self.call.end(Outcome::Blocked, Some(answer.code));
         Abort::Cut
     }
 

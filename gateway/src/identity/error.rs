@@ -115,6 +115,9 @@ faults! {
         "The token is not valid yet ('nbf' or 'iat' is in the future). Check the clocks.";
     WRONG_AUDIENCE = 401 "wrong_audience" INVALID_TOKEN,
         "The token was issued for another service ('aud'). Ask for one for this gateway.";
+    REVOKED = 401 "revoked" INVALID_TOKEN,
+        "This access was revoked. If a new login does not give it back, ask the operator of this \
+         gateway.";
     PROVIDER_UNAVAILABLE = 503 "identity_provider_unavailable" None,
         "The keys of the token's issuer cannot be had or are too old to trust. Nothing is wrong \
          with your token: try again later, or tell the operator of this gateway.";
@@ -150,6 +153,14 @@ impl Fault {
 }
 
 // === impl AuthError ===
+
+impl AuthError {
+    /// The caller is known, and cut off.
+    #[must_use]
+    pub fn revoked() -> Self {
+        REVOKED.into()
+    }
+}
 
 impl From<Fault> for AuthError {
     fn from(fault: Fault) -> Self {

@@ -34,6 +34,8 @@ pub struct Principal {
     pub session_id: Option<String>,
     /// The application that got the token (`azp`, else `client_id`).
     pub client_id: Option<String>,
+    /// The key of this gateway that was presented, by its id; absent with a token.
+    pub key_id: Option<String>,
     /// When the token expires, seconds since the epoch; `u64::MAX` when anonymous.
     pub expires_unix: u64,
     /// How the caller was identified.
@@ -55,6 +57,7 @@ impl Principal {
             token_id: None,
             session_id: None,
             client_id: None,
+            key_id: None,
             expires_unix,
             kind: PrincipalKind::Oidc,
             derived: RefCell::new(None),
@@ -72,6 +75,7 @@ impl Principal {
             token_id: None,
             session_id: None,
             client_id: None,
+            key_id: None,
             expires_unix: u64::MAX,
             kind: PrincipalKind::Anonymous,
             derived: RefCell::new(None),
@@ -105,6 +109,7 @@ impl fmt::Debug for Principal {
             .field("token_id", &self.token_id)
             .field("session_id", &self.session_id)
             .field("client_id", &self.client_id)
+            .field("key_id", &self.key_id)
             .field("expires_unix", &self.expires_unix)
             .finish_non_exhaustive()
     }

@@ -68,6 +68,7 @@ enum BodyFault {
     TooLarge,
     TooSlow,
     Malformed(Answer),
+    CutOff,
     Gone,
 }
 
@@ -170,6 +171,8 @@ impl Connection<'_> {
             Ok(admitted) => admitted,
             Err(answer) => return self.refuse_unread(answer).await,
         };
+        let worker = self.worker;
+        let _live = worker.live.enter(&self.deadline, admitted.principal());
         if self.head.expect_continue && admitted.takes_body() && !self.send_continue().await {
             return Next::Drop;
         }
@@ -320,6 +323,7 @@ impl Connection<'_> {
             match readable(&mut self.io, &self.deadline).await {
                 Event::Data => return Ok(()),
                 Event::Gone | Event::Broken => return Err(BodyFault::Gone),
+                Event::Due if self.deadline.take_cut() => return Err(BodyFault::CutOff),
                 Event::Due if pace.keeps_up(received) => {}
                 Event::Due => return Err(BodyFault::TooSlow),
             }
@@ -362,6 +366,7 @@ impl Connection<'_> {
                 let message = "The request's body came too slowly.";
                 admitted.refuse(Answer::new(408, "request_timeout", message))
             }
+            BodyFault::CutOff => admitted.refuse(Answer::revoked()),
             BodyFault::Malformed(answer) => admitted.refuse(answer),
             // Dropping the exchange records that the client went away.
             BodyFault::Gone => return Next::Drop,

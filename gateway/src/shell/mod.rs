@@ -6,6 +6,7 @@
 mod connection;
 mod io;
 mod listen;
+mod live;
 mod relay;
 mod runtime;
 mod timers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Next};
 use super::io::Io;
+use super::timers::CUT_GRACE;
 use super::wait::{Event, Pair, Sent, bounded, upstream_readable, write, write_watching};
 use super::worker::Worker;
 use crate::config::UpstreamAddress;
@@ -38,9 +39,13 @@ pub(super) async fn run(
         let answer = forwarded.unrecorded();
         return connection.refuse(answer).await;
     }
+    if connection.deadline.is_cut() {
+        return revoke(connection, forwarded).await;
+    }
     let mut upstream = match send(connection, request).await {
         Ok(Some(upstream)) => upstream,
         Ok(None) => return Next::Drop,
+        Err(_) if connection.deadline.is_cut() => return revoke(connection, forwarded).await,
         Err(answer) => {
             let answer = forwarded.upstream_failed(answer);
             return connection.refuse(answer).await;
@@ -50,6 +55,10 @@ pub(super) async fn run(
         Ok(Some(head)) => head,
         // The client went away; dropping the upstream connection frees the engine's slot.
         Ok(None) => return Next::Drop,
+        Err(HeadFault::Failed(_)) if connection.deadline.is_cut() => {
+            drop(upstream);
+            return revoke(connection, forwarded).await;
+        }
         Err(HeadFault::Failed(answer)) => {
             let answer = forwarded.upstream_failed(answer);
             return connection.refuse(answer).await;
@@ -70,6 +79,7 @@ pub(super) async fn run(
         connection,
         upstream: &mut upstream,
         body: Body::new(framing),
+        write_max: worker.core.node.limits.write_stall.0,
     }
     .run(answering)
     .await;
@@ -91,6 +101,13 @@ pub(super) async fn run(
         }
         Err(next) => next,
     }
+}
+
+/// The caller was cut off before an answer of the model's began.
+async fn revoke(connection: &mut Connection<'_>, forwarded: Forwarded) -> Next {
+    connection.deadline.take_cut();
+    let answer = forwarded.revoked();
+    connection.refuse(answer.closing()).await
 }
 
 /// Waits, bounded, until every frame so far is in the ring.
@@ -267,6 +284,8 @@ struct Relay<'a, 'w> {
     connection: &'a mut Connection<'w>,
     upstream: &'a mut Io,
     body: Body,
+    /// How long the client may take to take what it is sent.
+    write_max: Duration,
 }
 
 // === impl Relay ===
@@ -299,19 +318,31 @@ impl Relay<'_, '_> {
                 if !self.kept(&answering).await {
                     return Err(self.abort(answering.unrecorded(), Vec::new()).await);
                 }
-                self.flush(out).await?;
-                answering.complete();
-                return Ok(persistence);
+                return match self.flush(out).await {
+                    Ok(_) => {
+                        answering.complete();
+                        Ok(persistence)
+                    }
+                    Err(next) => Err(self.lost(answering, next)),
+                };
             }
             if !out.is_empty() {
                 if !self.kept(&answering).await {
                     return Err(self.abort(answering.unrecorded(), Vec::new()).await);
                 }
-                out = self.flush(out).await?;
+                out = match self.flush(out).await {
+                    Ok(out) => out,
+                    Err(next) => return Err(self.lost(answering, next)),
+                };
+            }
+            // A model that is never waited for would never let this be seen.
+            if self.connection.deadline.is_cut() {
+                return Err(self.cut_off(answering, out).await);
             }
             match self.wait(&mut answering, &mut out).await {
                 Ok(()) => {}
                 Err(Waiting::ClientGone) => return Err(Next::Drop),
+                Err(Waiting::CutOff) => return Err(self.cut_off(answering, out).await),
                 Err(Waiting::Aborted(abort)) => return Err(self.abort(abort, out).await),
                 Err(Waiting::Broke(answer)) => {
                     return Err(self.abort(answering.upstream_broke(answer), out).await);
@@ -384,6 +415,9 @@ impl Relay<'_, '_> {
                 "upstream_reset",
                 "The model's server broke off in the middle of its answer.",
             ))),
+            Pair::Upstream(Event::Due) | Pair::Due if self.connection.deadline.is_cut() => {
+                Err(Waiting::CutOff)
+            }
             Pair::Upstream(Event::Due) | Pair::Due if holding => {
                 answering.expire(out).map_err(Waiting::Aborted)
             }
@@ -401,12 +435,30 @@ impl Relay<'_, '_> {
             return Ok(out);
         }
         self.connection.answer_begun = true;
-        self.connection
-            .deadline
-            .set(self.connection.worker.core.node.limits.write_stall.0);
+        self.connection.deadline.set(self.write_max);
         let Connection { io, deadline, .. } = &mut *self.connection;
         // A client that cannot be written to has gone, or does not read.
         write(io, out, deadline).await.map_err(|_| Next::Drop)
+    }
+
+    /// The caller was cut off: what was let through already goes out with the error behind it, at
+    /// once or not at all, since the engine works until the upstream connection is dropped.
+    async fn cut_off(&mut self, answering: Answering, mut out: Vec<u8>) -> Next {
+        self.connection.deadline.take_cut();
+        self.write_max = CUT_GRACE;
+        let abort = answering.revoked(&mut out);
+        self.abort(abort, out).await
+    }
+
+    /// The client cannot be written to. Where that is because it was cut off and did not read, the
+    /// record says so, and what it has does not look whole.
+    fn lost(&mut self, answering: Answering, next: Next) -> Next {
+        if !self.connection.deadline.take_cut() {
+            return next;
+        }
+        // There is nobody who would read the event.
+        let _ = answering.revoked(&mut Vec::new());
+        Next::Cut
     }
 
     /// Ends an answer that cannot be completed. The upstream connection is dropped with it.
@@ -434,6 +486,7 @@ enum Passing {
 
 enum Waiting {
     ClientGone,
+    CutOff,
     Broke(Answer),
     Aborted(Abort),
 }

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// How often deadlines are looked at; each may be late by this much.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
+/// How long a connection that is cut may still write what it has begun to write: long enough for a
+/// client that reads, short enough that one that does not keeps nothing.
+pub(super) const CUT_GRACE: Duration = Duration::from_millis(40);
+
 /// Less text than this is inspected in less than a tick.
 const WORK_BYTES_MIN: usize = 16 * 1024;
 
@@ -38,6 +42,8 @@ struct Slot {
     due_ms: u64,
     /// The connection rests between two calls, so it may be ended early.
     resting: bool,
+    /// Whoever calls is cut off: due whatever the time is.
+    cut: bool,
     waker: Option<Waker>,
 }
 
@@ -73,6 +79,7 @@ impl Timers {
             slots.push(Slot {
                 due_ms: NEVER,
                 resting: false,
+                cut: false,
                 waker: None,
             });
             slots.len() - 1
@@ -130,6 +137,27 @@ impl Timers {
         self.tick();
     }
 
+    /// Makes the deadline in this slot due, and leaves what is being written a moment.
+    pub(super) fn cut(&self, slot: usize) {
+        let now = self.refresh();
+        let grace = u64::try_from(CUT_GRACE.as_millis()).unwrap_or(NEVER);
+        let waker = {
+            let slot = &mut self.0.slots.borrow_mut()[slot];
+            slot.cut = true;
+            if slot.due_ms != NEVER {
+                slot.due_ms = slot.due_ms.min(now + grace);
+            }
+            slot.waker.take()
+        };
+        // Woken after the borrow has ended, as in `tick`.
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// The exchange that was cut, if it was, is over.
+    pub(super) fn uncut(&self, slot: usize) {
+        self.0.slots.borrow_mut()[slot].cut = false;
+    }
+
     fn poll_armed(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0.armed.get() > 0 {
             return Poll::Ready(());
@@ -173,6 +201,21 @@ impl Deadline {
         self.timers.0.slots.borrow_mut()[self.index].resting = true;
     }
 
+    /// Which slot this is.
+    pub(super) fn slot(&self) -> usize {
+        self.index
+    }
+
+    /// Whether it is due because the caller was cut off.
+    pub(super) fn is_cut(&self) -> bool {
+        self.timers.0.slots.borrow()[self.index].cut
+    }
+
+    /// The same, and from now on only time counts: for the last words to a caller who is cut off.
+    pub(super) fn take_cut(&self) -> bool {
+        std::mem::take(&mut self.timers.0.slots.borrow_mut()[self.index].cut)
+    }
+
     /// Nothing is due.
     pub(super) fn clear(&self) {
         self.store(NEVER, false);
@@ -199,8 +242,16 @@ impl Deadline {
         }
     }
 
-    /// Ready once the deadline has passed.
+    /// Ready once the deadline has passed, or the caller was cut off.
     pub(super) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_cut() {
+            return Poll::Ready(());
+        }
+        self.poll_late(cx)
+    }
+
+    /// Ready once the deadline has passed, whoever was cut off.
+    pub(super) fn poll_late(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &self.timers.0;
         let mut slots = inner.slots.borrow_mut();
         let slot = &mut slots[self.index];
@@ -221,6 +272,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.clear();
+        self.take_cut();
         self.timers.0.free.borrow_mut().push(self.index);
     }
 }
@@ -257,6 +309,31 @@ mod tests {
         assert_eq!(timers.0.armed.get(), 0);
         let again = timers.slot();
         assert_eq!((again.index, timers.0.slots.borrow().len()), (0, 1));
+    }
+
+    #[test]
+    fn a_cut_makes_due_at_once_and_leaves_writes_a_moment() {
+        let timers = Timers::new();
+        let deadline = timers.slot();
+        let late = |deadline: &Deadline| {
+            let mut cx = Context::from_waker(Waker::noop());
+            deadline.poll_late(&mut cx).is_ready()
+        };
+        deadline.set(Duration::from_secs(3600));
+        timers.cut(deadline.slot());
+        assert!(poll(&deadline) && deadline.is_cut() && !late(&deadline));
+        std::thread::sleep(CUT_GRACE * 2);
+        timers.tick();
+        assert!(late(&deadline), "the moment is over");
+        // A wait that begins after the cut does not outlast it either.
+        deadline.set(Duration::from_secs(3600));
+        assert!(poll(&deadline));
+        assert!(deadline.take_cut() && !poll(&deadline));
+        // The next connection in this slot is another's.
+        timers.cut(deadline.slot());
+        drop(deadline);
+        let next = timers.slot();
+        assert!(!next.is_cut() && !poll(&next));
     }
 
     #[test]

@@ -89,9 +89,19 @@ fn poll_gone(client: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
     Poll::Pending
 }
 
-/// Writes all, or fails with `TimedOut` at the deadline. Gives the buffer back, emptied.
+/// Writes all, or fails with `TimedOut` at the deadline. Gives the buffer back, emptied. A caller
+/// who is cut off does not end it: half an event could not be told from a broken connection.
 pub(super) async fn write(io: &mut Io, bytes: Vec<u8>, deadline: &Deadline) -> io::Result<Vec<u8>> {
-    bounded(io.write(bytes), deadline).await
+    let mut writing = pin!(io.write(bytes));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = writing.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        deadline
+            .poll_late(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
 }
 
 /// How a long write to the upstream ended.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::connection;
 use super::io::Io;
 use super::listen::Listeners;
+use super::live::{Live, heed_cutoff};
 use super::runtime::{build, driver_name};
 use super::timers::Timers;
 use crate::config::UpstreamAddress;
@@ -42,6 +43,8 @@ pub type Shutdown = watch::Receiver<bool>;
 pub struct WorkerSeed {
     /// The core to run on.
     pub core: usize,
+    /// Which of the serving cores it is, from zero.
+    pub index: usize,
     /// Shared by all cores.
     pub node: Arc<Node>,
     /// This core's listeners.
@@ -64,6 +67,7 @@ pub struct WorkerSeed {
 pub(super) struct Worker {
     pub(super) core: Rc<Core>,
     pub(super) timers: Timers,
+    pub(super) live: Live,
     pub(super) pool: RefCell<Pool<Io>>,
     pub(super) upstream: UpstreamAddress,
     pub(super) tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
@@ -105,9 +109,11 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         seed.counters,
     );
     let pool = Pool::new(limits.upstream_pool, limits.upstream_keep_alive.as_ms());
+    let timers = Timers::new();
     let worker = Rc::new(Worker {
         core,
-        timers: Timers::new(),
+        live: Live::new(timers.clone()),
+        timers,
         pool: RefCell::new(pool),
         upstream: seed.upstream,
         tls: seed.tls,
@@ -122,6 +128,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let ticker = compio::runtime::spawn(async move {
             timers.run(compio::time::sleep).await;
         });
+        let cutter = compio::runtime::spawn(heed_cutoff(worker.clone(), seed.index));
         let sweeper = compio::runtime::spawn(sweep(worker.clone()));
         let mut accepting = Vec::new();
         if let Some(listener) = tcp {
@@ -146,7 +153,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let _ = worker.core.tap.settled();
         // What still runs is dropped with the runtime.
         worker.core.stopped.set(true);
-        drop((ticker, sweeper));
+        drop((ticker, sweeper, cutter));
     });
 }
 

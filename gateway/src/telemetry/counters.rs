@@ -37,6 +37,10 @@ counters! {
     refused,
     /// Requests refused for want of a valid credential.
     unauthenticated,
+    /// Requests refused because their caller is cut off.
+    revoked,
+    /// Exchanges ended because their caller was cut off meanwhile.
+    cut_off,
     /// Requests refused for want of permission.
     forbidden,
     /// Requests blocked by a guard.

@@ -40,6 +40,10 @@ pub(crate) struct Setup {
     pub(crate) policies: String,
     /// Under `[[issuer]]`, after `name`, `url` and `audiences`.
     pub(crate) issuer: String,
+    /// Under `[control]`, after `socket`.
+    pub(crate) control: String,
+    /// More files of the stack's folder, by name.
+    pub(crate) files: Vec<(String, String)>,
     /// More sections.
     pub(crate) more: String,
     /// `policies/main.toml`.
@@ -102,6 +106,8 @@ impl Default for Setup {
             recorder: String::new(),
             policies: "dir = \"policies\"".to_owned(),
             issuer: String::new(),
+            control: String::new(),
+            files: Vec::new(),
             more: String::new(),
             policy: POLICY.to_owned(),
             double: DoubleOptions::default(),
@@ -144,6 +150,9 @@ impl Stack {
         let policies = folder.path().join("policies");
         fs::create_dir_all(&policies).expect("a folder for policies");
         fs::write(policies.join("main.toml"), &setup.policy).expect("the policy is written");
+        for (name, text) in &setup.files {
+            fs::write(folder.path().join(name), text).expect("a file is written");
+        }
         let config = render(&setup, &double, &issuer);
         fs::write(folder.path().join("gateway.toml"), config)
             .expect("the configuration is written");
@@ -265,6 +274,12 @@ impl Stack {
         self.address = await_ready(self.folder.path());
     }
 
+    /// Starts a gateway that must end of itself; its exit code.
+    pub(crate) fn gateway_refuses(&mut self) -> Option<i32> {
+        self.gateway = start_gateway(self.folder.path());
+        self.gateway_exit()
+    }
+
     /// Runs `penstock-recorder` on the log and returns its output when it succeeds.
     pub(crate) fn recorder_tool(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(binary("penstock-recorder"))
@@ -329,7 +344,7 @@ fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
          [[issuer]]\nname = \"dev\"\nurl = \"{}\"\naudiences = [\"penstock\"]\n{}\n\
          [upstream]\naddress = \"{}\"\nprofiles = [\"openai\", \"anthropic\", \"vllm\"]\n{}\n\
          [recorder]\n{recorder}\n\
-         [control]\nsocket = \"control.sock\"\n\
+         [control]\nsocket = \"control.sock\"\n{}\n\
          [limits]\n{}\n{}\n",
         setup.top,
         setup.listen,
@@ -338,6 +353,7 @@ fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
         setup.issuer,
         upstream,
         setup.upstream,
+        setup.control,
         setup.limits,
         setup.more,
     )

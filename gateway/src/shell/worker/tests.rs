@@ -15,6 +15,7 @@ use penstock_policies::{PolicySet, Profiles};
 
 use super::*;
 use crate::config::Limits;
+use crate::cutoff::Cutoff;
 use crate::identity::IdentityShared;
 use crate::telemetry::Counters;
 
@@ -39,15 +40,18 @@ impl OneCore {
             policy: ArcSwap::from_pointee(PolicySet::allow_all()),
             credential: None,
             upstream_host: double.address().to_string(),
+            cutoff: Cutoff::new(1),
         };
         let anonymous = Some(vec!["anybody".to_owned()]);
         let identity = IdentityShared::new(Vec::new(), anonymous).unwrap();
         let counters = Counters::new(1).core(0);
         let tap = Tap::disabled(counters.clone());
         let authenticator = Authenticator::new(identity, 16);
+        let timers = Timers::new();
         let worker = Rc::new(Worker {
             core: Core::new(Arc::new(node), 0, authenticator, tap, counters),
-            timers: Timers::new(),
+            live: Live::new(timers.clone()),
+            timers,
             pool: RefCell::new(Pool::new(8, 1000)),
             upstream: UpstreamAddress::Tcp(double.address()),
             tls: None,

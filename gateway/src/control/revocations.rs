@@ -1,0 +1,334 @@
+//! The control thread's side of cutting off: one register of all revocations, the state that keeps
+//! those of the API, the watched file, and the snapshots that cores see.
+//!
+//! A revocation takes effect first and is written down second: who must be cut off does not wait
+//! for a disk, and where the disk fails they are cut off all the same, until the next restart, and
+//! whoever revoked is told so.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::state::{State, StateError};
+use crate::cutoff::{
+    Cutoff, Effect, FileError, Register, RegisterFull, Revocation, Source, Target, read_file,
+};
+use crate::exchange::unix_seconds;
+
+/// How often the watched file is looked at.
+const FILE_LOOK: Duration = Duration::from_millis(250);
+/// How often revocations whose time is over are forgotten; they end at their time all the same.
+const FORGET: Duration = Duration::from_secs(60);
+/// How long a revocation waits for cores to say that it has taken effect.
+const EFFECT_MAX: Duration = Duration::from_secs(1);
+
+/// All revocations, and how they get to the cores.
+pub struct Revocations {
+    register: Mutex<Register>,
+    cutoff: Arc<Cutoff>,
+    /// Name and URL of each configured issuer.
+    issuers: Vec<(String, String)>,
+    state_file: Option<PathBuf>,
+    state: OnceLock<State>,
+    watched: Option<PathBuf>,
+    /// Why the watched file was not taken, the last time it was read.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What there is, for `/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    by_api: usize,
+    by_file: usize,
+    /// Exchanges that were ended under way, since the start.
+    ended: u64,
+    file: Option<PathBuf>,
+    file_trouble: Option<String>,
+    state: Option<PathBuf>,
+}
+
+/// How a revocation went.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct Told {
+    /// Exchanges that were under way and were ended.
+    pub(super) ended: u64,
+    /// Every core has said that it acts on it; one that stands still is the alternative.
+    pub(super) everywhere: bool,
+    /// From the request's arrival until then, in microseconds.
+    pub(super) took_us: u64,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RevokeError {
+    /// No more can be kept.
+    #[error(transparent)]
+    Full(#[from] RegisterFull),
+    /// It is in force and was not written down.
+    #[error(
+        "it is in force now and was NOT written down, so a restart would forget it: {0}. Repeat it \
+         once that is mended"
+    )]
+    NotKept(StateError),
+    /// It could not be taken out of the state, so it stays.
+    #[error("it stays in force, because it cannot be taken out of the state: {0}")]
+    NotLifted(StateError),
+    /// No revocation has this id.
+    #[error("no revocation has the id {0:?}; `revoke --list` shows those there are")]
+    Unknown(String),
+    /// It stands in the watched file.
+    #[error("it stands in {0}: take it out there")]
+    InFile(String),
+}
+
+// === impl Revocations ===
+
+impl Revocations {
+    /// Nothing is loaded yet.
+    #[must_use]
+    pub fn new(
+        cutoff: Arc<Cutoff>,
+        issuers: Vec<(String, String)>,
+        state_file: Option<PathBuf>,
+        watched: Option<PathBuf>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            register: Mutex::default(),
+            cutoff,
+            issuers,
+            state_file,
+            state: OnceLock::new(),
+            watched,
+            trouble: Mutex::default(),
+        })
+    }
+
+    /// Reads state and file. To be done before the first connection is accepted: the gateway must
+    /// not run without knowing who is cut off.
+    ///
+    /// # Errors
+    /// When either cannot be read.
+    pub async fn load(&self) -> Result<(), String> {
+        if let Some(file) = &self.state_file {
+            let state = State::open(file).await.map_err(|it| it.to_string())?;
+            let kept = state.revocations().await.map_err(|it| it.to_string())?;
+            let now = unix_seconds();
+            let mut register = self.register();
+            for revocation in kept {
+                register
+                    .add(revocation, now)
+                    .map_err(|error| error.to_string())?;
+            }
+            tracing::info!(
+                "state: {}, {} revocations",
+                file.display(),
+                register.count(Source::Api)
+            );
+            drop(register);
+            // Nobody else sets it: this runs once.
+            let _ = self.state.set(state);
+        }
+        if let Some(file) = &self.watched {
+            self.take_file(file).map_err(|error| error.to_string())?;
+        }
+        let register = self.register();
+        self.cutoff.publish(register.snapshot());
+        Ok(())
+    }
+
+    /// Name and URL of each configured issuer.
+    pub(super) fn issuers(&self) -> &[(String, String)] {
+        &self.issuers
+    }
+
+    /// Cuts somebody off, at once and everywhere, and writes it down.
+    pub(super) async fn revoke(
+        &self,
+        target: Target,
+        until: Option<u64>,
+        reason: String,
+        by: String,
+    ) -> Result<(Arc<Revocation>, Told), RevokeError> {
+        let since = Instant::now();
+        let now = unix_seconds();
+        let revocation = Arc::new(Revocation {
+            id: new_id(),
+            target,
+            until,
+            reason,
+            by,
+            source: Source::Api,
+            created: Some(now),
+        });
+        let ended_before = self.cutoff.ended();
+        let generation = {
+            let mut register = self.register();
+            register.add(revocation.clone(), now)?;
+            self.cutoff.publish(register.snapshot())
+        };
+        let Effect { ended, everywhere } = self
+            .cutoff
+            .effect(generation, ended_before, EFFECT_MAX)
+            .await;
+        let told = Told {
+            ended,
+            everywhere,
+            took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        tracing::warn!(
+            id = revocation.id,
+            kind = revocation.target.kind(),
+            issuer = revocation.target.issuer(),
+            who = revocation.target.value(),
+            by = revocation.by,
+            ended,
+            took_us = told.took_us,
+            "revoked"
+        );
+        if let Some(state) = self.state.get() {
+            let kept = state.keep_revocation(&revocation).await;
+            kept.map_err(|error| {
+                tracing::error!("a revocation was not written down: {error}");
+                RevokeError::NotKept(error)
+            })?;
+        }
+        Ok((revocation, told))
+    }
+
+    /// Takes a revocation back: from the state first, so that a restart does not bring it back.
+    pub(super) async fn lift(&self, id: &str, by: &str) -> Result<Arc<Revocation>, RevokeError> {
+        let found = self.register().find(id).cloned();
+        let revocation = found.ok_or_else(|| RevokeError::Unknown(id.to_owned()))?;
+        if revocation.source == Source::File {
+            return Err(RevokeError::InFile(revocation.by.clone()));
+        }
+        if let Some(state) = self.state.get() {
+            let lifted = state.lift(id, by, unix_seconds()).await;
+            lifted.map_err(RevokeError::NotLifted)?;
+        }
+        let mut register = self.register();
+        register.remove(id);
+        self.cutoff.publish(register.snapshot());
+        drop(register);
+        tracing::warn!(
+            id,
+            kind = revocation.target.kind(),
+            issuer = revocation.target.issuer(),
+            who = revocation.target.value(),
+            by,
+            "revocation lifted"
+        );
+        Ok(revocation)
+    }
+
+    /// At most `limit`, in the order of their ids, behind `after`.
+    pub(super) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Revocation>> {
+        self.register().page(after, limit)
+    }
+
+    /// What there is.
+    pub(super) fn summary(&self) -> Summary {
+        let register = self.register();
+        Summary {
+            by_api: register.count(Source::Api),
+            by_file: register.count(Source::File),
+            ended: self.cutoff.ended(),
+            file: self.watched.clone(),
+            file_trouble: lock(&self.trouble).clone(),
+            state: self.state_file.clone(),
+        }
+    }
+
+    /// Runs for ever: reads the file again when it changes, and forgets what has ended.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut seen = self.watched.as_deref().map(stamp);
+        let mut forgotten = Instant::now();
+        loop {
+            tokio::time::sleep(FILE_LOOK).await;
+            if let Some(file) = &self.watched {
+                let now = Some(stamp(file));
+                if now != seen {
+                    seen = now;
+                    self.reread(file);
+                }
+            }
+            if forgotten.elapsed() >= FORGET {
+                forgotten = Instant::now();
+                self.forget_ended().await;
+            }
+        }
+    }
+
+    fn reread(&self, file: &Path) {
+        match self.take_file(file) {
+            Ok(count) => {
+                self.cutoff.publish(self.register().snapshot());
+                *lock(&self.trouble) = None;
+                tracing::warn!("{}: read again, {count} revocations", file.display());
+            }
+            Err(error) => {
+                tracing::error!("revocations not taken, those before stay: {error}");
+                *lock(&self.trouble) = Some(error.to_string());
+            }
+        }
+    }
+
+    fn take_file(&self, file: &Path) -> Result<usize, TakeError> {
+        let revocations = read_file(file, &self.issuers)?;
+        let count = revocations.len();
+        self.register().replace_file(revocations)?;
+        Ok(count)
+    }
+
+    async fn forget_ended(&self) {
+        let now = unix_seconds();
+        let ended = self.register().take_ended(now);
+        if ended.is_empty() {
+            return;
+        }
+        tracing::info!("{} revocations have ended", ended.len());
+        self.cutoff.publish(self.register().snapshot());
+        if let Some(state) = self.state.get()
+            && let Err(error) = state.forget_ended(now).await
+        {
+            // They have no effect any more; the next restart reads and forgets them.
+            tracing::error!("revocations that ended are still written down: {error}");
+        }
+    }
+
+    fn register(&self) -> MutexGuard<'_, Register> {
+        lock(&self.register)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Full(#[from] RegisterFull),
+}
+
+/// Nothing that is done under these locks can panic half way, so what a panic left is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What changes when the file does.
+fn stamp(file: &Path) -> Option<(u64, u64, i64, i64)> {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// A name that is nobody else's, in the order in which they are made.
+pub(super) fn new_id() -> String {
+    let mut random = [0; 10];
+    // Without random numbers nothing here is safe, TLS and token caches included.
+    aws_lc_rs::rand::fill(&mut random).expect("the system's random numbers fail");
+    let now_ms = crate::exchange::unix_ns() / 1_000_000;
+    penstock_recorder::frame::SessionId::v7(now_ms, random).to_string()
+}
