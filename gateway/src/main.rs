@@ -37,6 +37,8 @@ enum Command {
     /// Scan files by rules, without a gateway; exits with 0 when nothing is found, 1 when
     /// something is, 2 when anything could not be scanned.
     Scan(scan::Arguments),
+    /// Issue, list, rotate and revoke keys of this gateway.
+    Keys(client::keys::Arguments),
     /// Cut somebody off at once, in the middle of what they are doing; list who is; take it back.
     Revoke(client::revoke::Arguments),
     /// What a running gateway tells of itself.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run::main(&config),
         Command::Check { config, json } => check::main(&config, json),
         Command::Scan(arguments) => scan::main(&arguments),
+        Command::Keys(arguments) => client::keys::main(&arguments),
         Command::Revoke(arguments) => client::revoke::main(&arguments),
         Command::Status(arguments) => client::status::main(&arguments),
     }

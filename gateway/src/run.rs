@@ -12,7 +12,7 @@ use penstock_recorder::ring;
 use tokio::sync::watch;
 
 use crate::config::{Config, CorePlan, Topology, UpstreamAddress};
-use crate::control::{Control, Facts, Revocations, RingOffer};
+use crate::control::{Control, Facts, Keys, Revocations, RingOffer};
 use crate::cutoff::Cutoff;
 use crate::exchange::Node;
 use crate::identity::{Authenticator, IdentityShared, IssuerConfig};
@@ -198,6 +198,11 @@ fn start(config: Config) -> Result<(), String> {
         recorder_alive,
         tls: tls.clone(),
         revocations: revocations(&config, &node),
+        keys: Keys::new(
+            identity.clone(),
+            node.cutoff.clone(),
+            config.control.key_lifetime_max.0,
+        ),
         socket: config.control.socket.clone(),
         facts: Facts {
             driver: "",

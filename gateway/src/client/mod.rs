@@ -4,6 +4,7 @@
 //! The client is reqwest, which is in the tree for identity providers and speaks HTTP over a Unix
 //! socket as well as over TLS; a runtime is made for one call and ends with it.
 
+pub mod keys;
 pub mod revoke;
 pub mod status;
 
@@ -37,6 +38,7 @@ pub struct Place {
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    token: Option<String>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -131,8 +133,16 @@ impl Client {
         Ok(Self {
             http,
             base,
+            token: None,
             runtime,
         })
+    }
+
+    /// The same client for somebody who acts by a token of their own.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Asks for something.
@@ -141,6 +151,29 @@ impl Client {
     /// When nobody answers, or the answer is a problem.
     pub fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.call(Method::GET, path, None::<&()>)
+    }
+
+    /// Asks for something, with those of these parameters that have a value.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn get_with(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<Value, ClientError> {
+        let said = |(name, value): &(&str, Option<String>)| {
+            let value = value.as_ref()?;
+            let encoded = value.bytes().map(|byte| match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            });
+            Some(format!("{name}={}", encoded.collect::<String>()))
+        };
+        let said: Vec<String> = query.iter().filter_map(said).collect();
+        self.get(&format!("{path}?{}", said.join("&")))
     }
 
     /// Tells something.
@@ -167,6 +200,9 @@ impl Client {
     ) -> Result<Value, ClientError> {
         self.runtime.block_on(async {
             let mut request = self.http.request(method, format!("{}{path}", self.base));
+            if let Some(token) = &self.token {
+                request = request.bearer_auth(token);
+            }
             if let Some(body) = body {
                 request = request.json(body);
             }

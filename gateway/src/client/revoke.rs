@@ -124,7 +124,7 @@ fn print_list(list: &Value) {
     }
 }
 
-fn print_made(made: &Value) {
+pub(super) fn print_made(made: &Value) {
     let (revocation, effect) = (&made["revocation"], &made["effect"]);
     let until = match revocation["until"].as_str() {
         Some(until) => format!("until {until}"),

@@ -166,8 +166,8 @@ pub enum OnLoss {
 }
 
 /// `[control]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ControlSection {
     /// Unix socket of the control API; absent: no control API.
     pub socket: Option<PathBuf>,
@@ -176,6 +176,8 @@ pub struct ControlSection {
     pub state: Option<StatePlace>,
     /// A file with revocations, read again when it changes.
     pub revocations_file: Option<PathBuf>,
+    /// The longest that a key which this gateway issues may live.
+    pub key_lifetime_max: Span,
 }
 
 /// The file of an SQLite database.
@@ -217,6 +219,8 @@ fn default_level() -> String {
     "info".to_owned()
 }
 
+/// How long an issued key may live when nothing else is said: 90 days.
+const KEY_LIFETIME_MAX_S: u64 = 90 * 24 * 3600;
 /// Smallest ring that still takes the largest frame with room to spare.
 const RING_BYTES_MIN: usize = 512 * 1024;
 /// Largest ring: beyond it a recorder that cannot keep up is better noticed than hidden.
@@ -382,6 +386,17 @@ impl<'de> Deserialize<'de> for UpstreamAddress {
                  (the gateway stands on the model's own node, so no name is resolved)"
             ))
         })
+    }
+}
+
+impl Default for ControlSection {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            state: None,
+            revocations_file: None,
+            key_lifetime_max: Span::secs(KEY_LIFETIME_MAX_S),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod api;
 mod certificates;
+mod keys;
 mod recorder;
 mod revocations;
 mod state;
@@ -27,6 +28,7 @@ use crate::identity::{self, IdentityShared};
 use crate::telemetry::Counters;
 
 pub use api::Facts;
+pub use keys::Keys;
 pub use recorder::RingOffer;
 pub use revocations::Revocations;
 
@@ -42,6 +44,8 @@ pub struct Control {
     pub tls: Option<(TlsSection, Arc<ArcSwapOption<ServerConfig>>)>,
     /// Who is cut off.
     pub revocations: Arc<Revocations>,
+    /// Keys that this gateway has issued.
+    pub keys: Arc<Keys>,
     /// Where the API listens.
     pub socket: Option<PathBuf>,
     /// What the API tells that does not change.
@@ -64,6 +68,9 @@ impl Control {
     /// When it cannot be known who is cut off: that is not tried again, and nobody is served.
     pub async fn prepare(&mut self) -> Result<(), String> {
         self.revocations.load().await?;
+        if let Some(state) = self.revocations.state() {
+            self.keys.load(state).await?;
+        }
         identity::load_initial(&self.identity).await;
         if let Some(rings) = &mut self.rings {
             rings.connect_first(&self.recorder_alive).await;
@@ -79,6 +86,8 @@ impl Control {
             tokio::spawn(rings.keep(self.recorder_alive.clone()));
         }
         tokio::spawn(self.revocations.clone().keep());
+        tokio::spawn(self.keys.clone().keep_up());
+        let keys = self.keys.clone();
         if let Some((section, snapshot)) = self.tls {
             tokio::spawn(certificates::keep(section, snapshot));
         }
@@ -91,6 +100,7 @@ impl Control {
                 counters: self.counters,
                 recorder_alive: self.recorder_alive,
                 revocations: self.revocations,
+                keys: self.keys,
             };
             api::serve(socket, api).await?;
         }
@@ -101,6 +111,7 @@ impl Control {
             _ = interrupt.recv() => "SIGINT",
         };
         tracing::info!("{name}: no new connections; running calls may end");
+        keys.write_down().await;
         // No receiver is left only when every core has ended already.
         let _ = self.stop.send(true);
         Ok(())

@@ -140,6 +140,11 @@ impl Revocations {
         Ok(())
     }
 
+    /// The state, once loaded; `None` without a place for one.
+    pub(super) fn state(&self) -> Option<&State> {
+        self.state.get()
+    }
+
     /// Name and URL of each configured issuer.
     pub(super) fn issuers(&self) -> &[(String, String)] {
         &self.issuers

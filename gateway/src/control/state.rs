@@ -5,6 +5,8 @@
 //! opened, migrated or read keeps the gateway from starting: without it nobody could tell who is
 //! cut off, and that is not a reason to let them in.
 
+mod keys;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -25,11 +27,14 @@ const BUSY_MAX: Duration = Duration::from_secs(2);
 const CONNECTIONS_MAX: u32 = 2;
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "revocations",
-    include_str!("../../migrations/0001_revocations.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "revocations",
+        include_str!("../../migrations/0001_revocations.sql"),
+    ),
+    (2, "keys", include_str!("../../migrations/0002_keys.sql")),
+];
 
 /// The gateway's state.
 #[derive(Clone, Debug)]

@@ -25,6 +25,8 @@ use tokio::sync::watch;
 
 use crate::identity::Principal;
 
+pub(crate) use revocation::resolve_issuer;
+
 pub use file::{FileError, read_file};
 pub use register::{REVOCATIONS_MAX, Register, RegisterFull};
 pub use revocation::{Revocation, Source, TEXT_BYTES_MAX, Target, TargetError, Wanted};

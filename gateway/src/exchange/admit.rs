@@ -139,7 +139,7 @@ fn decide(
     };
     open_record(call, head, peer, route, policy, Some(&principal));
     call.record
-        .control("authenticate", principal.kind == PrincipalKind::Oidc);
+        .control("authenticate", principal.kind != PrincipalKind::Anonymous);
     // After every look-up of a remembered token, so that none outlives its revocation.
     if core.node.cutoff.revokes(&principal, now / 1_000_000_000) {
         core.counters.revoked.bump();
@@ -264,7 +264,8 @@ fn open_record(
         open.issuer = principal.issuer.clone();
         open.subject = principal.subject.clone();
         open.groups = principal.groups.clone();
-        open.token_id = principal.token_id.clone();
+        // A key is named by its id, in the same place as a token by its own.
+        open.token_id = principal.token_id.clone().or(principal.key_id.clone());
     }
     if let Some(route) = route {
         open.route = route.name.to_owned();

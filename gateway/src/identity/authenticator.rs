@@ -15,10 +15,12 @@ use super::cache::{TokenCache, TokenHash};
 use super::compact::Compact;
 use super::credential::Credential;
 use super::error::{
-    AuthError, MISSING_CREDENTIAL, NO_ISSUER, PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE,
-    UNKNOWN_ISSUER, UNKNOWN_KEY, UNSUPPORTED_ALGORITHM,
+    AuthError, Fault, ISSUED_KEY_EXPIRED, MALFORMED_ISSUED_KEY, MISSING_CREDENTIAL, NO_ISSUER,
+    PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE, UNKNOWN_ISSUED_KEY, UNKNOWN_ISSUER, UNKNOWN_KEY,
+    UNSUPPORTED_ALGORITHM,
 };
 use super::header::Header;
+use super::issued::{self, IssuedKey};
 use super::json::Json;
 use super::keys::Fingerprint;
 use super::principal::Principal;
@@ -28,6 +30,8 @@ use super::shared::{IdentityShared, Issuer};
 pub struct Authenticator {
     shared: Arc<IdentityShared>,
     cache: TokenCache<Verified>,
+    /// Principals of issued keys: for what is derived of them, not in place of looking them up.
+    by_key: TokenCache<(Arc<IssuedKey>, Rc<Principal>)>,
     anonymous: Option<Rc<Principal>>,
 }
 
@@ -54,6 +58,7 @@ impl Authenticator {
         Self {
             shared,
             cache: TokenCache::new(cache_entries),
+            by_key: TokenCache::new(cache_entries),
             anonymous,
         }
     }
@@ -92,6 +97,9 @@ impl Authenticator {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TOKEN_TOO_LARGE.into());
         }
+        if issued::is_key(token) {
+            return self.by_issued_key(token, now_unix).map_err(AuthError::from);
+        }
         let hash = *blake3::keyed_hash(&self.shared.token_hash_key, token).as_bytes();
         if let Some(principal) = self.remembered(&hash, now_unix) {
             return Ok(principal);
@@ -99,6 +107,25 @@ impl Authenticator {
         let verified = verify(&self.shared, token, now_unix)?;
         let principal = Rc::clone(&verified.principal);
         self.cache.insert(hash, verified);
+        Ok(principal)
+    }
+
+    /// The owner of a key, looked up anew each time: it may have been replaced since.
+    fn by_issued_key(&mut self, token: &[u8], now_unix: u64) -> Result<Rc<Principal>, Fault> {
+        let hash = issued::key_hash(token).ok_or(MALFORMED_ISSUED_KEY)?;
+        let table = self.shared.issued_keys();
+        let key = table.find(&hash).ok_or(UNKNOWN_ISSUED_KEY)?;
+        if key.expires_unix <= now_unix {
+            return Err(ISSUED_KEY_EXPIRED);
+        }
+        key.used(now_unix);
+        if let Some((known, principal)) = self.by_key.find(&hash)
+            && Arc::ptr_eq(known, key)
+        {
+            return Ok(Rc::clone(principal));
+        }
+        let principal = Rc::new(key.principal());
+        self.by_key.insert(hash, (key.clone(), principal.clone()));
         Ok(principal)
     }
 

@@ -118,6 +118,12 @@ faults! {
     REVOKED = 401 "revoked" INVALID_TOKEN,
         "This access was revoked. If a new login does not give it back, ask the operator of this \
          gateway.";
+    MALFORMED_ISSUED_KEY = 401 "malformed_key" INVALID_TOKEN,
+        "The key is mistyped or cut short: its checksum does not fit. Copy all of it again.";
+    UNKNOWN_ISSUED_KEY = 401 "key_not_known" INVALID_TOKEN,
+        "There is no such key here. It may be of another gateway, or have ended long ago.";
+    ISSUED_KEY_EXPIRED = 401 "key_expired" INVALID_TOKEN,
+        "The key has expired, or was replaced. Ask its owner for the new one.";
     PROVIDER_UNAVAILABLE = 503 "identity_provider_unavailable" None,
         "The keys of the token's issuer cannot be had or are too old to trust. Nothing is wrong \
          with your token: try again later, or tell the operator of this gateway.";

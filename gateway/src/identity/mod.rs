@@ -15,6 +15,10 @@
 //! 4. its signature, by a key of that issuer that is bound to that algorithm ([`keys`]);
 //! 5. its claims: audience, times, subject, groups ([`claims`]).
 //!
+//! A credential that begins with `pk_` is a key that this gateway has issued ([`issued`]): its checksum
+//! and then its hash are looked at, in a table that the control thread publishes, and it stands for
+//! its owner with the groups that it was given.
+//!
 //! What this module does not do: permissions (policies decide what a group may), opaque tokens and
 //! encrypted tokens. No token is kept, logged, or shown by any `Debug` here; the cache of verified
 //! tokens knows them by a keyed hash only.
@@ -29,6 +33,7 @@ mod credential;
 mod error;
 mod gate;
 mod header;
+mod issued;
 mod json;
 mod keys;
 mod principal;
@@ -41,6 +46,7 @@ pub use config::{IdentityConfigError, IssuerConfig};
 pub use credential::Credential;
 pub use error::AuthError;
 pub use gate::{REFRESH_GAP_S, RefreshWait};
+pub use issued::{IssuedKey, KEY_PREFIX, KeyHash, KeyTable, KeyText};
 pub use principal::{Principal, PrincipalKind};
 pub use refresh::{load_initial, run_refresher};
 pub use shared::{Clock, IdentityShared, IssuerStatus, system_clock};

@@ -8,11 +8,15 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
+use super::issued::IssuedKey;
+
 /// How the caller was identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrincipalKind {
     /// By a verified token of an OpenID Connect provider.
     Oidc,
+    /// By a key that this gateway has issued to its owner.
+    Key,
     /// Not at all: no credential was presented and `anonymous_groups` is configured.
     Anonymous,
 }
@@ -61,6 +65,17 @@ impl Principal {
             expires_unix,
             kind: PrincipalKind::Oidc,
             derived: RefCell::new(None),
+        }
+    }
+
+    /// Whoever presents this key: its owner, with what they gave it.
+    pub(super) fn by_key(key: &IssuedKey) -> Self {
+        let (issuer, subject) = (key.issuer.clone(), key.subject.clone());
+        Self {
+            tenant: key.tenant.clone(),
+            key_id: Some(key.id.clone()),
+            kind: PrincipalKind::Key,
+            ..Self::oidc(issuer, subject, key.groups.clone(), key.expires_unix)
         }
     }
 

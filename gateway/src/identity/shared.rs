@@ -16,6 +16,7 @@ use super::claims::ClaimRules;
 use super::config::{IdentityConfigError, IssuerConfig, Settled};
 use super::gate::RefreshGate;
 use super::header::TokenTypes;
+use super::issued::KeyTable;
 use super::keys::KeySet;
 use super::source::KeySource;
 
@@ -42,6 +43,7 @@ pub struct IdentityShared {
     /// Keys the hash by which caches know tokens; random per process.
     pub(super) token_hash_key: [u8; 32],
     pub(super) clock: Clock,
+    issued: ArcSwap<KeyTable>,
 }
 
 /// How an issuer is doing, for the control API and `check`.
@@ -145,6 +147,7 @@ impl IdentityShared {
             anonymous_groups,
             token_hash_key,
             clock,
+            issued: ArcSwap::default(),
         }))
     }
 
@@ -152,6 +155,15 @@ impl IdentityShared {
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
         self.issuers.iter().map(Issuer::status).collect()
+    }
+
+    /// Puts the keys that this gateway has issued in the place of those before.
+    pub fn set_issued_keys(&self, table: KeyTable) {
+        self.issued.store(Arc::new(table));
+    }
+
+    pub(super) fn issued_keys(&self) -> arc_swap::Guard<Arc<KeyTable>> {
+        self.issued.load()
     }
 
     pub(super) fn issuer_index(&self, url: &str) -> Option<usize> {

@@ -97,9 +97,13 @@ fn the_document_is_openapi_and_tells_of_every_route() {
 const ROUTES: &[&str] = &[
     "DELETE /revocations/{id}",
     "GET /healthz",
+    "GET /keys",
     "GET /openapi.json",
     "GET /revocations",
     "GET /status",
+    "POST /keys",
+    "POST /keys/{id}/revoke",
+    "POST /keys/{id}/rotate",
     "POST /revocations",
 ];
 

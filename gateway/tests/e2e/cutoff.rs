@@ -428,3 +428,55 @@ fn a_scripted_answer_is_whole_when_nobody_is_revoked() {
     let answer = stack.post(&stack.token(), "/v1/chat/completions", &body);
     assert_eq!(answer.events().last().unwrap().data, "[DONE]");
 }
+
+#[test]
+fn a_state_that_cannot_be_written_delays_no_cut_and_issues_no_key() {
+    use sqlx::Connection as _;
+    let mut stack = Stack::unrecorded();
+    let alice = stack.token();
+    let (mut stream, _) = streaming(&stack, &alice);
+    let file = format!("sqlite://{}", stack.path("state.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // Another program has the file for itself.
+    let other = runtime.block_on(async {
+        let mut other = sqlx::SqliteConnection::connect(&file).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        other
+    });
+    let body = json!({"who": {"subject": "alice"}, "reason": "a test"});
+    let answer = control(&stack, &Call::post("/revocations", &body));
+    assert_eq!(
+        (answer.status(), answer.json()["code"].as_str()),
+        (503, Some("not_kept"))
+    );
+    assert_cut(&mut stream);
+    assert_eq!(ask(&stack, &alice).status(), 401);
+    let wanted = json!({"owner": {"subject": "bob"}, "name": "n", "groups": [], "expires": "1h"});
+    let answer = control(&stack, &Call::post("/keys", &wanted));
+    let told = answer.json();
+    assert_eq!(
+        (answer.status(), told["code"].as_str()),
+        (503, Some("state_unavailable"))
+    );
+    assert!(told["secret"].is_null());
+    assert_eq!(stack.status()["issued_keys"], 0);
+    // What is in force and not written down cannot be half lifted either.
+    let id = control(&stack, &Call::get("/revocations")).json()["revocations"][0]["id"].clone();
+    let path = format!("/revocations/{}", id.as_str().unwrap());
+    let answer = control(&stack, &Call::new("DELETE", &path));
+    assert_eq!(answer.status(), 503, "{}", answer.text());
+    assert_eq!(ask(&stack, &alice).status(), 401);
+
+    drop(other);
+    drop(runtime);
+    revoke(&stack, &json!({"subject": "alice"}), None);
+    stack.kill_gateway();
+    stack.start_gateway();
+    assert_eq!(ask(&stack, &alice).status(), 401, "repeated, it is kept");
+}

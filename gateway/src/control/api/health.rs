@@ -84,6 +84,7 @@ async fn status(State(api): Shared) -> Json<Value> {
             "connected": api.recorder_alive.load(Ordering::Relaxed),
         },
         "revocations": api.revocations.summary(),
+        "issued_keys": api.keys.count(),
         "counters": api.counters.totals(),
     }))
 }

@@ -7,6 +7,7 @@
 //! (RFC 9457) with a stable `code`.
 
 mod health;
+mod keys;
 mod operator;
 mod problem;
 mod revocations;
@@ -23,6 +24,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::keys::Keys;
 use super::revocations::Revocations;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
@@ -44,6 +46,7 @@ pub(super) struct Api {
     pub(super) counters: Counters,
     pub(super) recorder_alive: Arc<AtomicBool>,
     pub(super) revocations: Arc<Revocations>,
+    pub(super) keys: Arc<Keys>,
 }
 
 /// What handlers are given.
@@ -80,6 +83,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(openapi))
         .merge(health::routes())
         .merge(revocations::routes())
+        .merge(keys::routes())
 }
 
 /// The document, as it is served and printed.

@@ -18,9 +18,9 @@ use crate::cutoff::{Revocation, TEXT_BYTES_MAX, Wanted, parse_until};
 use crate::exchange::unix_seconds;
 
 /// The longest list that one answer has.
-const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_MAX: usize = 1000;
 /// The list that an answer has when nothing else is said.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 
 /// A revocation to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,9 +36,9 @@ struct NewRevocation {
 
 /// A revocation that was made, and what came of it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Made {
-    revocation: Revocation,
-    effect: Told,
+pub(super) struct Made {
+    pub(super) revocation: Revocation,
+    pub(super) effect: Told,
 }
 
 /// A part of the list.

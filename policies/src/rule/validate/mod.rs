@@ -45,7 +45,7 @@ const fn entry(name: &'static str, source: &'static str, accepts: fn(&str) -> bo
 }
 
 /// How many validators there are; their places fit a byte.
-const COUNT: usize = 141;
+const COUNT: usize = 142;
 
 /// All of them, by family.
 static ENTRIES: [Entry; COUNT] = [
@@ -286,6 +286,11 @@ static ENTRIES: [Entry; COUNT] = [
         token::crc_suffixed,
     ),
     entry("npm_crc", "npm, token format of 2021", token::crc_suffixed),
+    entry(
+        "penstock_crc",
+        "Penstock, keys that its gateways issue",
+        token::penstock_key,
+    ),
 ];
 
 // === impl Validator ===

@@ -7,6 +7,8 @@ use simd_json::prelude::ValueObjectAccess as _;
 /// How many signs a checked token has behind its prefix, and how many of them are the checksum.
 const TOKEN_SIGNS: usize = 36;
 const CHECKSUM_SIGNS: usize = 6;
+/// The same of a key that a Penstock gateway issues.
+const KEY_SIGNS: usize = 49;
 
 /// The fewest letters and digits that can be told from a name by their mixture.
 const RANDOM_SIGNS_MIN: usize = 16;
@@ -29,13 +31,23 @@ pub(super) fn jwt(value: &str) -> bool {
 /// Behind the prefix and its `_`, thirty signs and their CRC-32 in base 62, six signs with leading
 /// zeros: tokens of GitHub since 2021 and of npm.
 pub(super) fn crc_suffixed(value: &str) -> bool {
+    ends_in_crc(value, TOKEN_SIGNS)
+}
+
+/// The same with a longer secret: keys that a Penstock gateway issues.
+pub(super) fn penstock_key(value: &str) -> bool {
+    ends_in_crc(value, KEY_SIGNS)
+}
+
+/// Whether the last six of the `signs` behind the last `_` are the CRC-32 of the others.
+fn ends_in_crc(value: &str, signs: usize) -> bool {
     let Some((_, token)) = value.rsplit_once('_') else {
         return false;
     };
-    if token.len() != TOKEN_SIGNS || !token.is_ascii() {
+    if token.len() != signs || !token.is_ascii() {
         return false;
     }
-    let (body, checksum) = token.as_bytes().split_at(TOKEN_SIGNS - CHECKSUM_SIGNS);
+    let (body, checksum) = token.as_bytes().split_at(signs - CHECKSUM_SIGNS);
     let mut rest = crc32(body);
     checksum.iter().rev().all(|sign| {
         let digit =
