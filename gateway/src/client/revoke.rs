@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Every token of one login session (`sid`)
     #[arg(long, group = "action", value_name = "SID")]
     session: Option<String>,
+    /// A person's logins up to now: the next one works, and so do their keys
+    #[arg(long, group = "action", value_name = "SUBJECT")]
+    logins: Option<String>,
     /// One token (`jti`)
     #[arg(long, group = "action", value_name = "JTI")]
     token: Option<String>,
@@ -84,6 +87,7 @@ impl Arguments {
             owner: self.owner.clone(),
             client: self.client.clone(),
             session: self.session.clone(),
+            logins: self.logins.clone(),
             token: self.token.clone(),
             key: self.key.clone(),
         };
@@ -144,7 +148,10 @@ pub(super) fn print_made(made: &Value) {
 /// `subject ada of https://login.example.com`
 fn who(target: &Value) -> String {
     let kind = target["kind"].as_str().unwrap_or_default();
-    let member = if kind == "owner" { "subject" } else { kind };
+    let member = match kind {
+        "owner" | "logins" => "subject",
+        other => other,
+    };
     let value = target[member].as_str().unwrap_or_default();
     match target["issuer"].as_str() {
         Some(issuer) => format!("{kind} {value} of {issuer}"),

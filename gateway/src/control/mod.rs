@@ -101,6 +101,7 @@ impl Control {
                 recorder_alive: self.recorder_alive,
                 revocations: self.revocations,
                 keys: self.keys,
+                replays: Default::default(),
             };
             api::serve(socket, api).await?;
         }

@@ -27,13 +27,18 @@ const BUSY_MAX: Duration = Duration::from_secs(2);
 const CONNECTIONS_MAX: u32 = 2;
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "revocations",
         include_str!("../../migrations/0001_revocations.sql"),
     ),
     (2, "keys", include_str!("../../migrations/0002_keys.sql")),
+    (
+        3,
+        "logins",
+        include_str!("../../migrations/0003_logins.sql"),
+    ),
 ];
 
 /// The gateway's state.
@@ -108,8 +113,8 @@ impl State {
     /// # Errors
     /// When they cannot be read, or one of them makes no sense.
     pub(super) async fn revocations(&self) -> Result<Vec<Arc<Revocation>>, StateError> {
-        let query = "SELECT id, kind, issuer, value, until_unix, reason, revoked_by, created_unix \
-                     FROM revocation ORDER BY id LIMIT $1";
+        let query = "SELECT id, kind, issuer, value, until_unix, reason, revoked_by, created_unix, \
+                     issued_up_to_unix FROM revocation ORDER BY id LIMIT $1";
         let rows = sqlx::query(query)
             .bind(seconds(REVOCATIONS_MAX as u64))
             .fetch_all(&self.pool)
@@ -126,8 +131,8 @@ impl State {
     /// When it cannot be written.
     pub(super) async fn keep_revocation(&self, revocation: &Revocation) -> Result<(), StateError> {
         let query = "INSERT INTO revocation \
-                     (id, kind, issuer, value, until_unix, reason, revoked_by, created_unix) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                     (id, kind, issuer, value, until_unix, reason, revoked_by, created_unix, \
+                     issued_up_to_unix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         sqlx::query(query)
             .bind(&revocation.id)
             .bind(revocation.target.kind())
@@ -137,6 +142,7 @@ impl State {
             .bind(&revocation.reason)
             .bind(&revocation.by)
             .bind(seconds(revocation.created.unwrap_or_default()))
+            .bind(revocation.target.issued_up_to().map(seconds))
             .execute(&self.pool)
             .await
             .map(|_| ())
@@ -189,7 +195,10 @@ fn seconds(number: u64) -> i64 {
 
 fn revocation(row: &sqlx::sqlite::SqliteRow) -> Result<Arc<Revocation>, sqlx::Error> {
     let kind: String = row.try_get("kind")?;
-    let target = Target::from_parts(&kind, row.try_get("issuer")?, row.try_get("value")?)
+    let up_to: Option<i64> = row.try_get("issued_up_to_unix")?;
+    let up_to = up_to.map(|seconds| u64::try_from(seconds).unwrap_or_default());
+    let (issuer, value) = (row.try_get("issuer")?, row.try_get("value")?);
+    let target = Target::from_parts(&kind, issuer, value, up_to)
         .ok_or_else(|| sqlx::Error::Decode(format!("a revocation of kind {kind:?}").into()))?;
     let until: Option<i64> = row.try_get("until_unix")?;
     let created: i64 = row.try_get("created_unix")?;

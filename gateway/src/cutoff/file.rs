@@ -95,6 +95,8 @@ impl Entry {
             owner: self.owner,
             client: self.client,
             session: self.session,
+            // What "so far" means would change with every reading.
+            logins: None,
             token: self.token,
             key: self.key,
         };

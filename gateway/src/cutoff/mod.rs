@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::identity::Principal;
 
-pub(crate) use revocation::resolve_issuer;
+pub(crate) use revocation::{is_text, resolve_issuer};
 
 pub use file::{FileError, read_file};
 pub use register::{REVOCATIONS_MAX, Register, RegisterFull};

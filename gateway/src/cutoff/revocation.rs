@@ -40,6 +40,16 @@ pub enum Target {
         /// The session's id.
         session: String,
     },
+    /// The logins of a person so far: every token that was issued up to a time. Later ones go on, and
+    /// so do their keys.
+    Logins {
+        /// The issuer's URL.
+        issuer: String,
+        /// The subject, as the issuer's tokens name them.
+        subject: String,
+        /// Seconds since 1970.
+        issued_up_to: u64,
+    },
     /// One token (`jti`).
     Token {
         /// The issuer's URL.
@@ -107,6 +117,9 @@ pub struct Wanted {
     /// A login session (`sid`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The logins of a person up to now: their next login works, and so do their keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins: Option<String>,
     /// One token (`jti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -119,7 +132,9 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// None of the members, or more than one.
-    #[error("say exactly one of `subject`, `owner`, `client`, `session`, `token` and `key`")]
+    #[error(
+        "say exactly one of `subject`, `owner`, `client`, `session`, `logins`, `token` and `key`"
+    )]
     NotOne,
     /// An issuer is needed.
     #[error("say which `issuer`: {0} are configured")]
@@ -148,6 +163,7 @@ impl Wanted {
             ("owner", &self.owner),
             ("client", &self.client),
             ("session", &self.session),
+            ("logins", &self.logins),
             ("token", &self.token),
             ("key", &self.key),
         ];
@@ -183,6 +199,11 @@ impl Wanted {
             "session" => Target::Session {
                 issuer,
                 session: value,
+            },
+            "logins" => Target::Logins {
+                issuer,
+                subject: value,
+                issued_up_to: crate::exchange::unix_seconds(),
             },
             _ => Target::Token {
                 issuer,
@@ -227,6 +248,7 @@ impl Target {
             Self::Owner { .. } => "owner",
             Self::Client { .. } => "client",
             Self::Session { .. } => "session",
+            Self::Logins { .. } => "logins",
             Self::Token { .. } => "token",
             Self::Key { .. } => "key",
         }
@@ -240,6 +262,7 @@ impl Target {
             | Self::Owner { issuer, .. }
             | Self::Client { issuer, .. }
             | Self::Session { issuer, .. }
+            | Self::Logins { issuer, .. }
             | Self::Token { issuer, .. } => issuer,
             Self::Key { .. } => "",
         }
@@ -249,7 +272,9 @@ impl Target {
     #[must_use]
     pub fn value(&self) -> &str {
         match self {
-            Self::Subject { subject, .. } | Self::Owner { subject, .. } => subject,
+            Self::Subject { subject, .. }
+            | Self::Owner { subject, .. }
+            | Self::Logins { subject, .. } => subject,
             Self::Client { client, .. } => client,
             Self::Session { session, .. } => session,
             Self::Token { token, .. } => token,
@@ -257,9 +282,23 @@ impl Target {
         }
     }
 
-    /// A target from its three parts, as the state keeps them; `None` for an unknown kind.
+    /// Up to when tokens are concerned, of those that say so.
     #[must_use]
-    pub fn from_parts(kind: &str, issuer: String, value: String) -> Option<Self> {
+    pub fn issued_up_to(&self) -> Option<u64> {
+        match self {
+            Self::Logins { issued_up_to, .. } => Some(*issued_up_to),
+            _ => None,
+        }
+    }
+
+    /// A target from its parts, as the state keeps them; `None` for an unknown kind.
+    #[must_use]
+    pub fn from_parts(
+        kind: &str,
+        issuer: String,
+        value: String,
+        issued_up_to: Option<u64>,
+    ) -> Option<Self> {
         Some(match kind {
             "subject" => Self::Subject {
                 issuer,
@@ -280,6 +319,11 @@ impl Target {
             "token" => Self::Token {
                 issuer,
                 token: value,
+            },
+            "logins" => Self::Logins {
+                issuer,
+                subject: value,
+                issued_up_to: issued_up_to?,
             },
             "key" => Self::Key { key: value },
             _ => return None,
@@ -354,12 +398,20 @@ mod tests {
 
     #[test]
     fn a_target_survives_being_taken_apart() {
-        for kind in ["subject", "owner", "client", "session", "token", "key"] {
+        for kind in [
+            "subject", "owner", "client", "session", "logins", "token", "key",
+        ] {
             let issuer = if kind == "key" { "" } else { "i" };
-            let target = Target::from_parts(kind, issuer.to_owned(), "v".to_owned()).unwrap();
+            let up_to = (kind == "logins").then_some(7);
+            let parts = (issuer.to_owned(), "v".to_owned());
+            let target = Target::from_parts(kind, parts.0, parts.1, up_to).unwrap();
+            assert_eq!(target.issued_up_to(), up_to);
             assert_eq!(target.kind(), kind);
             assert_eq!((target.issuer(), target.value()), (issuer, "v"));
         }
-        assert_eq!(Target::from_parts("x", String::new(), String::new()), None);
+        for kind in ["x", "logins"] {
+            let none = Target::from_parts(kind, String::new(), String::new(), None);
+            assert_eq!(none, None);
+        }
     }
 }

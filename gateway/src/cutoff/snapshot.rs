@@ -26,6 +26,14 @@ struct OfIssuer {
     clients: Ends,
     sessions: Ends,
     tokens: Ends,
+    logins: HashMap<Box<str>, Logins, foldhash::fast::RandomState>,
+}
+
+/// The logins of a person that have ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Logins {
+    issued_up_to: u64,
+    end: u64,
 }
 
 // === impl Snapshot ===
@@ -35,6 +43,22 @@ impl Snapshot {
     pub fn of<'a>(revocations: impl IntoIterator<Item = &'a Arc<Revocation>>) -> Self {
         let mut snapshot = Self::default();
         for revocation in revocations {
+            snapshot.count += 1;
+            if let Target::Logins {
+                issuer,
+                subject,
+                issued_up_to,
+            } = &revocation.target
+            {
+                let of = snapshot
+                    .by_issuer
+                    .entry(issuer.as_str().into())
+                    .or_default();
+                let logins = of.logins.entry(subject.as_str().into()).or_default();
+                logins.issued_up_to = logins.issued_up_to.max(*issued_up_to);
+                logins.end = logins.end.max(revocation.until.unwrap_or(u64::MAX));
+                continue;
+            }
             let ends = snapshot.ends(&revocation.target);
             let end = revocation.until.unwrap_or(u64::MAX);
             let value = revocation.target.value();
@@ -44,7 +68,6 @@ impl Snapshot {
                     ends.insert(value.into(), end);
                 }
             }
-            snapshot.count += 1;
         }
         snapshot
     }
@@ -60,7 +83,8 @@ impl Snapshot {
             Target::Client { .. } => &mut of.clients,
             Target::Session { .. } => &mut of.sessions,
             Target::Token { .. } => &mut of.tokens,
-            Target::Key { .. } => &mut self.keys,
+            // Neither comes here: keys have no issuer, logins have no end of this form.
+            Target::Key { .. } | Target::Logins { .. } => &mut self.keys,
         }
     }
 
@@ -89,7 +113,20 @@ impl Snapshot {
             || hit(&of.clients, principal.client_id.as_deref())
             || hit(&of.sessions, principal.session_id.as_deref())
             || hit(&of.tokens, principal.token_id.as_deref())
+            || key.is_none() && of.ended(principal, now_unix)
             || key.is_some() && hit(&of.owners, Some(&principal.subject))
+    }
+}
+
+// === impl OfIssuer ===
+
+impl OfIssuer {
+    /// Whether this token belongs to a login that has ended. One that does not say when it was issued
+    /// does.
+    fn ended(&self, principal: &Principal, now_unix: u64) -> bool {
+        self.logins
+            .get(principal.subject.as_str())
+            .is_some_and(|it| principal.issued_unix <= it.issued_up_to && now_unix < it.end)
     }
 }
 
@@ -113,7 +150,7 @@ mod tests {
     }
 
     fn target(kind: &str, issuer: &str, value: &str) -> Target {
-        Target::from_parts(kind, issuer.to_owned(), value.to_owned()).unwrap()
+        Target::from_parts(kind, issuer.to_owned(), value.to_owned(), Some(NOW)).unwrap()
     }
 
     fn caller(subject: &str) -> Principal {
@@ -152,6 +189,20 @@ mod tests {
         assert!(key("k1").revokes(&by_key, NOW) && !key("k2").revokes(&by_key, NOW));
         let person = Snapshot::of(&[revocation(target("subject", "i", "ada"), None)]);
         assert!(person.revokes(&by_key, NOW));
+    }
+
+    #[test]
+    fn logins_so_far_end_and_keys_and_later_logins_go_on() {
+        let snapshot = Snapshot::of(&[revocation(target("logins", "i", "ada"), Some(NOW + 9))]);
+        let mut ada = caller("ada");
+        for (issued, ended) in [(0, true), (NOW, true), (NOW + 1, false)] {
+            ada.issued_unix = issued;
+            assert_eq!(snapshot.revokes(&ada, NOW), ended, "{issued}");
+        }
+        ada.issued_unix = NOW;
+        assert!(!snapshot.revokes(&ada, NOW + 9) && !snapshot.revokes(&caller("bob"), NOW));
+        ada.key_id = Some("k1".to_owned());
+        assert!(!snapshot.revokes(&ada, NOW));
     }
 
     #[test]

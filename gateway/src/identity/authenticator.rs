@@ -188,7 +188,7 @@ fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verifi
 
 /// Verifies the signature by the issuer's keys as they are now. Returns which key it was, and in
 /// which generation. A refusal that fresh keys might change comes with something to wait for.
-fn verify_signature(
+pub(super) fn verify_signature(
     issuer: &Issuer,
     token: &Compact<'_>,
     header: &Header<'_>,

@@ -58,6 +58,7 @@ impl ClaimRules {
             principal.tenant.push('\n');
             principal.tenant.push_str(tenant);
         }
+        principal.issued_unix = time(claims, "iat")?.unwrap_or(0);
         principal.token_id = identifier(claims, "jti")?;
         principal.session_id = identifier(claims, "sid")?;
         principal.client_id = match identifier(claims, "azp")? {
@@ -68,6 +69,14 @@ impl ClaimRules {
             principal,
             not_before_unix,
         })
+    }
+
+    /// Holds times and audience of a logout token against the rules; when it was made, 0 where it does
+    /// not say, and when it ends.
+    pub(super) fn logout_times(&self, claims: &Object, now_unix: u64) -> Result<(u64, u64), Fault> {
+        let (_, expires) = self.check_times(claims, now_unix)?;
+        self.check_audience(claims)?;
+        Ok((time(claims, "iat")?.unwrap_or(0), expires))
     }
 
     fn check_times(&self, claims: &Object, now_unix: u64) -> Result<(u64, u64), Fault> {

@@ -118,6 +118,9 @@ faults! {
     REVOKED = 401 "revoked" INVALID_TOKEN,
         "This access was revoked. If a new login does not give it back, ask the operator of this \
          gateway.";
+    NOT_A_LOGOUT = 401 "not_a_logout" INVALID_TOKEN,
+        "This is no logout token that is taken: it needs a recent 'iat', a 'jti', the logout event \
+         in 'events', 'sub' or 'sid', and no 'nonce'.";
     MALFORMED_ISSUED_KEY = 401 "malformed_key" INVALID_TOKEN,
         "The key is mistyped or cut short: its checksum does not fit. Copy all of it again.";
     UNKNOWN_ISSUED_KEY = 401 "key_not_known" INVALID_TOKEN,

@@ -40,6 +40,8 @@ pub struct Principal {
     pub client_id: Option<String>,
     /// The key of this gateway that was presented, by its id; absent with a token.
     pub key_id: Option<String>,
+    /// When the token was issued, seconds since the epoch; 0 where it does not say.
+    pub issued_unix: u64,
     /// When the token expires, seconds since the epoch; `u64::MAX` when anonymous.
     pub expires_unix: u64,
     /// How the caller was identified.
@@ -62,6 +64,7 @@ impl Principal {
             session_id: None,
             client_id: None,
             key_id: None,
+            issued_unix: 0,
             expires_unix,
             kind: PrincipalKind::Oidc,
             derived: RefCell::new(None),
@@ -91,6 +94,7 @@ impl Principal {
             session_id: None,
             client_id: None,
             key_id: None,
+            issued_unix: 0,
             expires_unix: u64::MAX,
             kind: PrincipalKind::Anonymous,
             derived: RefCell::new(None),

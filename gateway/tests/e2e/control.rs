@@ -104,6 +104,7 @@ const ROUTES: &[&str] = &[
     "POST /keys",
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",
+    "POST /logout",
     "POST /revocations",
 ];
 

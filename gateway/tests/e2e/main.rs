@@ -22,6 +22,7 @@ mod heads;
 mod identity;
 mod keys;
 mod listeners;
+mod logout;
 mod messages;
 mod observe;
 mod permissions;

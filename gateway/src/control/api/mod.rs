@@ -8,6 +8,7 @@
 
 mod health;
 mod keys;
+mod logout;
 mod operator;
 mod problem;
 mod revocations;
@@ -47,6 +48,7 @@ pub(super) struct Api {
     pub(super) recorder_alive: Arc<AtomicBool>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) keys: Arc<Keys>,
+    pub(super) replays: logout::Replays,
 }
 
 /// What handlers are given.
@@ -84,6 +86,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .merge(health::routes())
         .merge(revocations::routes())
         .merge(keys::routes())
+        .merge(logout::routes())
 }
 
 /// The document, as it is served and printed.
