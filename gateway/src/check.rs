@@ -3,20 +3,22 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use penstock_policies::{GuardSummary, PolicySet};
 use serde_json::json;
 
-use crate::config::{Config, CorePlan, Topology};
+use crate::config::{CorePlan, Topology};
 use crate::identity::IdentityShared;
-use crate::run::{lines, load_policy, make_node, warnings};
+use crate::reload::{self, ProcessKey};
+use crate::run::{lines, warnings};
 use crate::shell;
 
 /// What was found.
 struct Report {
     plan: CorePlan,
     driver: Result<&'static str, String>,
-    policy: PolicySet,
+    policy: Arc<PolicySet>,
     warnings: Vec<String>,
     failures: Vec<String>,
 }
@@ -52,8 +54,9 @@ pub fn main(path: &Path, as_json: bool) -> ExitCode {
 }
 
 fn inspect(path: &Path) -> Result<Report, String> {
-    let config = Config::load(path).map_err(|error| error.to_string())?;
-    let policy = load_policy(&config)?;
+    let process_key = ProcessKey::random().map_err(|fault| fault.to_string())?;
+    let (inputs, in_force) = reload::load(path, &process_key)?;
+    let (config, policy) = (inputs.config, in_force.policy);
     let warnings = warnings(&config, &policy);
     let failures = policy
         .check_examples()
@@ -69,7 +72,6 @@ fn inspect(path: &Path) -> Result<Report, String> {
         shell::server_config(section).map_err(|error| error.to_string())?;
     }
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
-    make_node(&config, PolicySet::allow_all())?;
     let driver = shell::probe_driver().map_err(|error| error.to_string());
     Ok(Report {
         plan,

@@ -11,6 +11,8 @@ pub mod cutoff;
 pub mod exchange;
 pub mod http1;
 pub mod identity;
+pub mod rehearse;
+pub mod reload;
 pub mod run;
 pub mod scan;
 pub mod shell;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use penstock_gateway::{check, client, run, scan};
+use penstock_gateway::{check, client, rehearse, run, scan};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,6 +39,15 @@ enum Command {
     Scan(scan::Arguments),
     /// Issue, list, rotate and revoke keys of this gateway.
     Keys(client::keys::Arguments),
+    /// Say what would become of a request and why: who, route, grant, rules, and the caller's error;
+    /// exits with 0 when it would pass, 1 when it would be stopped, 2 when that cannot be said.
+    Explain(rehearse::explain::Arguments),
+    /// Say which recorded exchanges would have ended otherwise under other policies; exits with 0
+    /// when none would, 1 when some would, 2 when that cannot be said.
+    PolicyDiff(rehearse::diff::Arguments),
+    /// Let a running gateway read policies and certificates again; exits with 1 when anything was
+    /// refused, and says what.
+    Reload(client::reload::Arguments),
     /// Cut somebody off at once, in the middle of what they are doing; list who is; take it back.
     Revoke(client::revoke::Arguments),
     /// What a running gateway tells of itself.
@@ -51,6 +60,9 @@ fn main() -> ExitCode {
         Command::Check { config, json } => check::main(&config, json),
         Command::Scan(arguments) => scan::main(&arguments),
         Command::Keys(arguments) => client::keys::main(&arguments),
+        Command::Explain(arguments) => rehearse::explain::main(&arguments),
+        Command::PolicyDiff(arguments) => rehearse::diff::main(&arguments),
+        Command::Reload(arguments) => client::reload::main(&arguments),
         Command::Revoke(arguments) => client::revoke::main(&arguments),
         Command::Status(arguments) => client::status::main(&arguments),
     }

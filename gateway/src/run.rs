@@ -7,31 +7,34 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use penstock_policies::{PolicySet, PolicySources, Profiles};
+use penstock_policies::PolicySet;
 use penstock_recorder::ring;
 use tokio::sync::watch;
 
 use crate::config::{Config, CorePlan, Topology, UpstreamAddress};
 use crate::control::{Control, Facts, Keys, Revocations, RingOffer};
 use crate::cutoff::Cutoff;
-use crate::exchange::Node;
+use crate::exchange::{InForce, Node};
 use crate::identity::{Authenticator, IdentityShared, IssuerConfig};
+use crate::reload::{self, Inputs, ProcessKey, Reloader};
 use crate::shell::{self, Bound, Shutdown, WorkerSeed};
 use crate::tap::Tap;
 use crate::telemetry::{self, Counters};
-use crate::upstream::Credential;
 
 /// Runs to the end; the exit code of the process.
 pub fn main(path: &Path) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error.to_string()),
+    let loaded = ProcessKey::random()
+        .map_err(|fault| fault.to_string())
+        .and_then(|key| Ok((reload::load(path, &key)?, key)));
+    let ((inputs, in_force), process_key) = match loaded {
+        Ok(loaded) => loaded,
+        Err(reason) => return refuse(&reason),
     };
-    if let Err(error) = telemetry::start(&config.log) {
+    if let Err(error) = telemetry::start(&inputs.config.log) {
         return refuse(&error);
     }
     keep_panics_quiet();
-    match start(config) {
+    match start(&inputs, in_force, process_key) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => refuse(&reason),
     }
@@ -52,54 +55,6 @@ fn keep_panics_quiet() {
             .unwrap_or_default();
         tracing::error!(%place, "panic; the connection concerned ends");
     }));
-}
-
-/// The pseudonyms' key: from its file, or random for as long as this process lives.
-fn pseudonym_key(path: Option<&Path>) -> Result<[u8; 32], String> {
-    let mut key = [0; 32];
-    let Some(path) = path else {
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| "no random numbers to be had".to_owned())?;
-        return Ok(key);
-    };
-    let bytes = std::fs::read(path)
-        .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
-    let text = bytes.trim_ascii();
-    if let Ok(raw) = <[u8; 32]>::try_from(&bytes[..]) {
-        return Ok(raw);
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let hex: Option<Vec<u32>> = text.iter().map(|byte| digit(*byte)).collect();
-    match hex {
-        Some(digits) if digits.len() == 64 => {
-            for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
-                // Two hexadecimal digits fit a byte.
-                *byte = (pair[0] << 4 | pair[1]) as u8;
-            }
-            Ok(key)
-        }
-        _ => Err(format!(
-            "{}: must hold 32 bytes, raw or as 64 hexadecimal digits",
-            path.display()
-        )),
-    }
-}
-
-/// Loads the policy that the configuration names.
-pub(crate) fn load_policy(config: &Config) -> Result<PolicySet, String> {
-    let (true, Some(dir)) = (config.policy.enabled, &config.policy.dir) else {
-        return Ok(PolicySet::allow_all());
-    };
-    let pseudonym_key = pseudonym_key(config.policy.pseudonym_key_file.as_deref())?;
-    let withheld: Vec<String> = load_credential(config)?
-        .and_then(|credential| credential.withheld().map(str::to_owned))
-        .into_iter()
-        .collect();
-    PolicySet::load(&PolicySources {
-        dir,
-        pseudonym_key,
-        withheld: &withheld,
-    })
-    .map_err(|errors| lines(errors.iter().map(ToString::to_string)))
 }
 
 /// Joins errors, one a line.
@@ -128,32 +83,18 @@ pub(crate) fn warnings(config: &Config, policy: &PolicySet) -> Vec<String> {
     warnings
 }
 
-fn load_credential(config: &Config) -> Result<Option<Credential>, String> {
-    let load = |path| Credential::load(path).map_err(|error| error.to_string());
-    config
-        .upstream
-        .credential_file
-        .as_deref()
-        .map(load)
-        .transpose()
-}
-
-/// The parts that `run` and `check` both make.
-pub(crate) fn make_node(config: &Config, policy: PolicySet) -> Result<Node, String> {
-    let profiles = Profiles::from_names(&config.upstream.profiles).map_err(|e| e.to_string())?;
-    let credential = load_credential(config)?;
-    Ok(Node {
+/// What all cores share.
+pub(crate) fn make_node(config: &Config, in_force: InForce) -> Node {
+    Node {
         name: node_name(),
         limits: config.limits.clone(),
-        profiles,
-        policy: ArcSwap::from_pointee(policy),
-        credential,
+        in_force: ArcSwap::from_pointee(in_force),
         upstream_host: match &config.upstream.address {
             UpstreamAddress::Tcp(address) => address.to_string(),
             UpstreamAddress::Unix(_) => "localhost".to_owned(),
         },
         cutoff: Cutoff::new(0),
-    })
+    }
 }
 
 fn node_name() -> String {
@@ -163,17 +104,18 @@ fn node_name() -> String {
         .into_owned()
 }
 
-fn start(config: Config) -> Result<(), String> {
-    let policy = load_policy(&config)?;
-    for warning in warnings(&config, &policy) {
+fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<(), String> {
+    let config = &inputs.config;
+    let warnings = warnings(config, &in_force.policy);
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
     for reason in &plan.reasons {
         tracing::info!("{reason}");
     }
-    raise_file_limit(&config, plan.serve.len());
-    let mut node = make_node(&config, policy)?;
+    raise_file_limit(config, plan.serve.len());
+    let mut node = make_node(config, in_force);
     node.cutoff = Cutoff::new(plan.serve.len());
     let node = Arc::new(node);
     let identity = IdentityShared::new(
@@ -184,20 +126,21 @@ fn start(config: Config) -> Result<(), String> {
     let tls = match &config.listen.tls {
         Some(section) => {
             let first = shell::server_config(section).map_err(|error| error.to_string())?;
-            Some((section.clone(), Arc::new(ArcSwapOption::from(Some(first)))))
+            Some(Arc::new(ArcSwapOption::from(Some(first))))
         }
         None => None,
     };
     let counters = Counters::new(plan.serve.len());
     let recorder_alive = Arc::new(AtomicBool::new(false));
-    let (taps, rings) = taps(&config, &counters, &recorder_alive, &node.name)?;
+    let (taps, rings) = taps(config, &counters, &recorder_alive, &node.name)?;
     let (stop, shutdown) = watch::channel(false);
+    let reloader = Reloader::new(inputs, node.clone(), tls.clone(), process_key, warnings);
     let mut control = Control {
         identity: identity.clone(),
         rings,
         recorder_alive,
-        tls: tls.clone(),
-        revocations: revocations(&config, &node),
+        reloader: reloader.clone(),
+        revocations: revocations(config, &node),
         keys: Keys::new(
             identity.clone(),
             node.cutoff.clone(),
@@ -222,11 +165,13 @@ fn start(config: Config) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the control thread's runtime: {error}"))?;
     runtime.block_on(async {
+        let signals = reloader.listen_for_signals();
+        signals.map_err(|error| format!("SIGHUP cannot be had: {error}"))?;
         control.prepare().await?;
         let bound = Bound::bind(&config.listen, plan.serve.len()).map_err(|e| e.to_string())?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {
-            config: &config,
+            config,
             plan: &plan,
             node,
             identity,
@@ -236,7 +181,7 @@ fn start(config: Config) -> Result<(), String> {
         };
         let (threads, driver) = seeds.start(bound.cores, taps)?;
         control.facts.driver = driver;
-        announce(&config, driver, control.facts.listen.as_deref())?;
+        announce(config, driver, control.facts.listen.as_deref())?;
         control
             .run()
             .await
@@ -332,10 +277,7 @@ struct Seeds<'a> {
     plan: &'a CorePlan,
     node: Arc<Node>,
     identity: Arc<IdentityShared>,
-    tls: Option<(
-        crate::config::TlsSection,
-        Arc<ArcSwapOption<rustls::ServerConfig>>,
-    )>,
+    tls: Option<Arc<ArcSwapOption<rustls::ServerConfig>>>,
     counters: Counters,
     shutdown: Shutdown,
 }
@@ -357,7 +299,7 @@ impl Seeds<'_> {
                 index,
                 node: self.node.clone(),
                 listeners,
-                tls: self.tls.as_ref().map(|(_, snapshot)| snapshot.clone()),
+                tls: self.tls.clone(),
                 upstream: self.config.upstream.address.clone(),
                 authenticator: Box::new(move || Authenticator::new(identity, entries)),
                 tap,

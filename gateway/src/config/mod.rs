@@ -28,6 +28,9 @@ use crate::identity::IssuerConfig;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where it was read.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// Where callers connect.
     pub listen: Listen,
     /// Which cores serve: `"auto"` or a list.
@@ -104,6 +107,9 @@ pub struct PolicySection {
     pub dir: Option<PathBuf>,
     /// 32 bytes, hexadecimal or raw; without it pseudonyms change with each start.
     pub pseudonym_key_file: Option<PathBuf>,
+    /// Whether changed files are noticed and reloaded; `false` leaves it to `SIGHUP` and `reload`.
+    #[serde(default = "yes")]
+    pub watch: bool,
 }
 
 /// `[identity]`.
@@ -233,7 +239,13 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::plain(path, format!("cannot be read: {error}")))?;
-        let mut config: Self = strict::parse(path, &text)?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks `text`, the content of `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = strict::parse(path, text)?;
+        config.file = path.to_owned();
         let base = path.parent().unwrap_or(Path::new("."));
         config.resolve_paths(base);
         config

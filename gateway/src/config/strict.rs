@@ -46,6 +46,25 @@ impl ConfigError {
             suggestion: None,
         }
     }
+
+    /// The file that it is about.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Line and column, where it is about a place in the file.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let Position { line, column } = self.position?;
+        Some((line, column))
+    }
+
+    /// What is wrong, without its place.
+    pub fn reason(&self) -> String {
+        match &self.suggestion {
+            Some(known) => format!("{} — did you mean `{known}`?", self.reason),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -54,11 +73,7 @@ impl fmt::Display for ConfigError {
         if let Some(Position { line, column }) = self.position {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", self.reason)?;
-        match &self.suggestion {
-            Some(known) => write!(f, " — did you mean `{known}`?"),
-            None => Ok(()),
-        }
+        write!(f, ": {}", self.reason())
     }
 }
 

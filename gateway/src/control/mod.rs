@@ -1,12 +1,11 @@
 //! The control thread: everything that is not the data path, on the housekeeping core, on tokio.
 //!
-//! Keys are kept fresh, rings are handed to the recorder and its absence noticed, TLS files are
-//! read again when they change, signals end the process gracefully, and a small API on a Unix
-//! socket says how the gateway is doing. Cores see the results as snapshots and flags; none of
-//! them ever waits for this thread.
+//! Keys are kept fresh, rings are handed to the recorder and its absence noticed, policies and
+//! certificates are reloaded when they change, signals end the process gracefully, and a small API
+//! on a Unix socket says how the gateway is doing. Cores see the results as snapshots and flags;
+//! none of them ever waits for this thread.
 
 mod api;
-mod certificates;
 mod keys;
 mod recorder;
 mod revocations;
@@ -17,14 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::TlsSection;
 use crate::exchange::Node;
 use crate::identity::{self, IdentityShared};
+use crate::reload::Reloader;
 use crate::telemetry::Counters;
 
 pub use api::Facts;
@@ -40,12 +37,12 @@ pub struct Control {
     pub rings: Option<RingOffer>,
     /// True while a recorder is connected.
     pub recorder_alive: Arc<AtomicBool>,
-    /// TLS files and the snapshot made of them.
-    pub tls: Option<(TlsSection, Arc<ArcSwapOption<ServerConfig>>)>,
     /// Who is cut off.
     pub revocations: Arc<Revocations>,
     /// Keys that this gateway has issued.
     pub keys: Arc<Keys>,
+    /// Policies and certificates.
+    pub reloader: Reloader,
     /// Where the API listens.
     pub socket: Option<PathBuf>,
     /// What the API tells that does not change.
@@ -88,14 +85,13 @@ impl Control {
         tokio::spawn(self.revocations.clone().keep());
         tokio::spawn(self.keys.clone().keep_up());
         let keys = self.keys.clone();
-        if let Some((section, snapshot)) = self.tls {
-            tokio::spawn(certificates::keep(section, snapshot));
-        }
+        tokio::spawn(self.reloader.clone().run());
         if let Some(socket) = self.socket {
             let api = api::Api {
                 facts: self.facts,
                 started,
                 identity: self.identity,
+                reloader: self.reloader,
                 node: self.node,
                 counters: self.counters,
                 recorder_alive: self.recorder_alive,

@@ -2,13 +2,14 @@
 //! caller who may not is answered before the body is read.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use penstock_policies::mask::Vault;
 use penstock_policies::{Dialect, PolicySet, RequestBody, Route, Scope};
 use penstock_recorder::frame::Outcome;
 
 use super::answer::Answer;
-use super::context::{Core, Peer, unix_ns};
+use super::context::{Core, InForce, Peer, unix_ns, unix_seconds};
 use super::{Call, heads};
 use crate::http1::{Framing, RequestHead};
 use crate::identity::{AuthError, Credential, Principal, PrincipalKind, RefreshWait};
@@ -22,7 +23,7 @@ const PATH_BYTES_MAX: usize = 512;
 pub struct Admitted {
     pub(super) call: Call,
     pub(super) route: Route,
-    pub(super) policy: std::sync::Arc<PolicySet>,
+    pub(super) in_force: Arc<InForce>,
     pub(super) scope: Scope,
     pub(super) principal: Rc<Principal>,
     pub(super) peer: Peer,
@@ -53,12 +54,31 @@ pub fn admit(
     secure: bool,
     last_try: bool,
 ) -> Result<Admitted, Refused> {
+    admit_by(core, head, peer, secure, last_try, authenticate)
+}
+
+/// Decides on the head of a caller who is known from elsewhere, for a rehearsal.
+pub(crate) fn admit_as(
+    core: &Rc<Core>,
+    head: &RequestHead,
+    peer: Peer,
+    caller: &Rc<Principal>,
+) -> Result<Admitted, Refused> {
+    admit_by(core, head, peer, false, true, |_, _, _| Ok(caller.clone()))
+}
+
+fn admit_by(
+    core: &Rc<Core>,
+    head: &RequestHead,
+    peer: Peer,
+    secure: bool,
+    last_try: bool,
+    identify: impl FnOnce(&Core, &RequestHead, u64) -> Result<Rc<Principal>, AuthError>,
+) -> Result<Admitted, Refused> {
     let now = unix_ns();
     let session = core.session(now);
-    let route = core
-        .node
-        .profiles
-        .resolve(head.method.as_str(), head.path());
+    let in_force = core.node.in_force.load_full();
+    let route = in_force.profiles.resolve(head.method.as_str(), head.path());
     let dialect = route.map_or_else(|| heads::dialect_of(head), |route| route.dialect);
     core.counters.requests.bump();
     let mut call = Call {
@@ -70,14 +90,15 @@ pub fn admit(
         status: 0,
         ended: false,
     };
-    let policy = core.node.policy.load_full();
-    match decide(&mut call, head, peer, route, &policy, now, last_try) {
+    let identified = |core: &Core| identify(core, head, now / 1_000_000_000);
+    let policy = &in_force.policy;
+    match decide(&mut call, head, peer, route, policy, identified, last_try) {
         Ok((route, scope, principal)) => {
             let body_max = core.node.limits.body.0;
             Ok(Admitted {
                 call,
                 route,
-                policy,
+                in_force,
                 scope,
                 principal,
                 peer,
@@ -107,8 +128,8 @@ fn decide(
     head: &RequestHead,
     peer: Peer,
     route: Option<Route>,
-    policy: &std::sync::Arc<PolicySet>,
-    now: u64,
+    policy: &Arc<PolicySet>,
+    identify: impl FnOnce(&Core) -> Result<Rc<Principal>, AuthError>,
     last_try: bool,
 ) -> Result<(Route, Scope, Rc<Principal>), Refused> {
     let core = call.core.clone();
@@ -120,7 +141,7 @@ fn decide(
         )
         .into());
     }
-    let authenticated = authenticate(&core, head, now / 1_000_000_000).map_err(|error| {
+    let authenticated = identify(&core).map_err(|error| {
         let answer = Answer::from(&error);
         Refused {
             answer,
@@ -141,7 +162,7 @@ fn decide(
     call.record
         .control("authenticate", principal.kind != PrincipalKind::Anonymous);
     // After every look-up of a remembered token, so that none outlives its revocation.
-    if core.node.cutoff.revokes(&principal, now / 1_000_000_000) {
+    if core.node.cutoff.revokes(&principal, unix_seconds()) {
         core.counters.revoked.bump();
         return Err(Answer::revoked().into());
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -18,18 +18,24 @@ use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
 use crate::upstream::Credential;
 
-/// What is the same on all cores; read-only but for the policy, which is swapped whole.
+/// What decides on calls and is replaced whole while they go on.
+pub struct InForce {
+    /// Who may do what, and what may be said.
+    pub policy: Arc<PolicySet>,
+    /// Which routes the engine has.
+    pub profiles: Profiles,
+    /// Presented to the model in the caller's stead.
+    pub credential: Option<Credential>,
+}
+
+/// What is the same on all cores; read-only but for what is in force.
 pub struct Node {
     /// This node's name in records.
     pub name: String,
     /// Every bound.
     pub limits: Limits,
-    /// Which routes the engine has.
-    pub profiles: Profiles,
-    /// The policy in force.
-    pub policy: ArcSwap<PolicySet>,
-    /// Presented to the model in the caller's stead.
-    pub credential: Option<Credential>,
+    /// A call takes it up when it begins, and keeps it to its end.
+    pub in_force: ArcSwap<InForce>,
     /// `Host` of upstream requests.
     pub upstream_host: String,
     /// Who may no longer call.
@@ -51,6 +57,8 @@ pub struct Core {
     /// The wait for running exchanges is over: those that are dropped now were ended by us.
     pub stopped: Cell<bool>,
     pub(super) scratch: RefCell<Scratch>,
+    /// The policy under which the last scope was computed.
+    scoped_under: RefCell<Weak<PolicySet>>,
     ids: RefCell<Ids>,
 }
 
@@ -107,6 +115,7 @@ impl Core {
             counters,
             stopped: Cell::new(false),
             scratch: RefCell::new(Scratch::default()),
+            scoped_under: RefCell::default(),
             ids: RefCell::new(Ids {
                 pool: [0; 640],
                 used: 640,
@@ -116,6 +125,11 @@ impl Core {
 
     /// What this caller may do under `policy`; computed once per verified token and policy.
     pub(super) fn scope(&self, policy: &Arc<PolicySet>, principal: &Principal) -> Scope {
+        if !std::ptr::eq(self.scoped_under.borrow().as_ptr(), Arc::as_ptr(policy)) {
+            // Tokens that rest would keep every policy alive under which they were last seen.
+            self.authenticator.borrow().forget_derived();
+            *self.scoped_under.borrow_mut() = Arc::downgrade(policy);
+        }
         if let Some(known) = principal.derived::<Scoped>()
             && Arc::ptr_eq(&known.policy, policy)
         {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use penstock_policies::mask::Vault;
 use penstock_policies::{
-    Action, DecodeBounds, Direction, FINDINGS_MAX, PolicySet, RequestBody, RequestVerdict, Route,
-    Scope, decode_content,
+    Action, DecodeBounds, Direction, FINDINGS_MAX, RequestBody, RequestVerdict, Route, Scope,
+    decode_content,
 };
 use penstock_recorder::frame::Outcome;
 
 use super::Call;
 use super::admit::{Admitted, too_large};
 use super::answer::Answer;
-use super::context::unix_ns;
+use super::context::{InForce, unix_ns};
 use super::heads::{self, UpstreamHead};
 use crate::http1::{Method, RequestHead};
 use crate::tap::Moment;
@@ -24,7 +24,7 @@ const JOINED_BYTES_MAX: usize = 64 * 1024;
 pub struct Forwarded {
     pub(super) call: Call,
     pub(super) route: Route,
-    pub(super) policy: Arc<PolicySet>,
+    pub(super) in_force: Arc<InForce>,
     pub(super) scope: Scope,
     pub(super) head_request: bool,
     /// What was masked on the way in, for this caller's answer alone.
@@ -58,7 +58,7 @@ impl Admitted {
                 let Self {
                     call,
                     route,
-                    policy,
+                    in_force,
                     scope,
                     vault,
                     ..
@@ -68,7 +68,7 @@ impl Admitted {
                     Forwarded {
                         call,
                         route,
-                        policy,
+                        in_force,
                         scope,
                         head_request,
                         vault,
@@ -94,12 +94,12 @@ impl Admitted {
         let body = self.decode(head, body).map_err(refused)?;
         let media = head.fields.text("content-type").unwrap_or_default();
         let inspected = if self.route.body == RequestBody::Form {
-            self.policy
-                .inspect_form(&self.scope, &self.route, media, &body)
+            let policy = &self.in_force.policy;
+            policy.inspect_form(&self.scope, &self.route, media, &body)
         } else {
             let mut scratch = core.scratch.borrow_mut();
-            self.policy
-                .inspect_request(&self.scope, &self.route, &body, &mut scratch)
+            let policy = &self.in_force.policy;
+            policy.inspect_request(&self.scope, &self.route, &body, &mut scratch)
         };
         let verdict = inspected.map_err(|error| refused(Answer::from(error)))?;
         if !stops_its_model(&verdict) {
@@ -131,7 +131,7 @@ impl Admitted {
             return Ok(());
         }
         let core = self.call.core.clone();
-        let (policy, scope) = (&self.policy, &self.scope);
+        let (policy, scope) = (&self.in_force.policy, &self.scope);
         let way = Direction::Request;
         let mut found =
             heads::inspect_fields(policy, scope, way, &head.fields, heads::passes_to_model);
@@ -244,7 +244,8 @@ impl Admitted {
             peer: self.peer,
             secure: self.secure,
             principal: &self.principal,
-            credential: node
+            credential: self
+                .in_force
                 .credential
                 .as_ref()
                 .map(|credential| credential.header_value()),

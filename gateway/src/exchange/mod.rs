@@ -17,9 +17,10 @@ mod heads;
 mod inspect;
 mod respond;
 
+pub(crate) use admit::admit_as;
 pub use admit::{Admitted, Refused, admit};
 pub use answer::Answer;
-pub use context::{Core, Node, Peer};
+pub use context::{Core, InForce, Node, Peer};
 pub(crate) use context::{unix_ns, unix_seconds};
 pub use inspect::{Forwarded, UpstreamRequest};
 pub use respond::{Abort, Answering, BodyPlan};

@@ -148,9 +148,12 @@ impl Forwarded {
         }
         let withheld = self.withheld(&head, now);
         let content_type = head.fields.text("content-type");
-        let made = self
-            .policy
-            .response_filter(&self.scope, &self.route, head.status, content_type);
+        let made = self.in_force.policy.response_filter(
+            &self.scope,
+            &self.route,
+            head.status,
+            content_type,
+        );
         let vault = std::mem::take(&mut self.vault);
         let filter = match made {
             Ok(filter) => filter
@@ -214,12 +217,18 @@ impl Forwarded {
         let core = self.call.core.clone();
         let way = Direction::Response;
         let passes = heads::passes_to_client;
-        let found = heads::inspect_fields(&self.policy, &self.scope, way, &head.fields, passes);
+        let found = heads::inspect_fields(
+            &self.in_force.policy,
+            &self.scope,
+            way,
+            &head.fields,
+            passes,
+        );
         self.call
             .record
             .findings(&core.tap, now, way, &found.findings);
         let mut withheld = found.withheld;
-        let credential = core.node.credential.as_ref();
+        let credential = self.in_force.credential.as_ref();
         if let Some(secret) = credential.and_then(|credential| credential.withheld()) {
             let repeats = |value: &[u8]| memchr::memmem::find(value, secret.as_bytes()).is_some();
             let fields = head.fields.iter().filter(|(_, value)| repeats(value));

@@ -129,6 +129,16 @@ impl Authenticator {
         Ok(principal)
     }
 
+    /// Drops what [`Principal::set_derived`] stored with any principal that is remembered.
+    pub fn forget_derived(&self) {
+        let remembered = self.cache.values().map(|verified| &verified.principal);
+        let issued = self.by_key.values().map(|(_, principal)| principal);
+        remembered
+            .chain(issued)
+            .chain(&self.anonymous)
+            .for_each(|principal| principal.forget_derived());
+    }
+
     /// How many tokens are remembered.
     #[must_use]
     pub fn remembered_count(&self) -> usize {

@@ -72,6 +72,10 @@ impl<V> TokenCache<V> {
         }
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().map(|slot| &slot.value)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

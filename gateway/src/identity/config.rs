@@ -11,8 +11,11 @@ use serde::Deserialize;
 
 use super::algorithm::{AlgorithmSet, SigningAlgorithm};
 use super::claims::ClaimRules;
+use super::error::{AuthError, BAD_JSON, UNKNOWN_ISSUER};
 use super::gate::REFRESH_GAP_S;
 use super::header::TokenTypes;
+use super::json::Json;
+use super::principal::Principal;
 use super::source::{KeySource, Place};
 use crate::config::Span;
 
@@ -111,6 +114,21 @@ fn default_refresh() -> Span {
 
 fn default_keys_max_age() -> Span {
     Span::secs(24 * 3600)
+}
+
+/// The principal whom an issuer's token with these claims identifies, as if its signature held: for
+/// asking what such a caller may do.
+///
+/// # Errors
+/// What a caller with such a token would get.
+pub fn principal_of_claims(
+    issuer: &IssuerConfig,
+    claims: &[u8],
+    now_unix: u64,
+) -> Result<Principal, AuthError> {
+    let settled = issuer.clone().settle().map_err(|_| UNKNOWN_ISSUER)?;
+    let claims = Json::parse_object(claims).map_err(|_| BAD_JSON)?;
+    Ok(settled.rules.accept(&claims, now_unix)?.principal)
 }
 
 // === impl IssuerConfig ===

@@ -43,7 +43,7 @@ mod shared;
 mod source;
 
 pub use authenticator::Authenticator;
-pub use config::{IdentityConfigError, IssuerConfig};
+pub use config::{IdentityConfigError, IssuerConfig, principal_of_claims};
 pub use credential::Credential;
 pub use error::AuthError;
 pub use gate::{REFRESH_GAP_S, RefreshWait};

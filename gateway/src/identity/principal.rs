@@ -115,6 +115,11 @@ impl Principal {
     pub fn set_derived<T: 'static>(&self, value: Rc<T>) {
         *self.derived.borrow_mut() = Some(value);
     }
+
+    /// Drops what was stored.
+    pub fn forget_derived(&self) {
+        *self.derived.borrow_mut() = None;
+    }
 }
 
 impl fmt::Debug for Principal {

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use penstock_policies::{Direction, Finding};
 use penstock_recorder::frame::{Frame, FrameBody, Gap, SessionId};
 use penstock_recorder::ring::{Producer, PushError};
 
@@ -35,9 +36,14 @@ pub struct Tap {
 
 struct Inner {
     producer: Option<Producer>,
+    /// What a rehearsal asks for afterwards; none on a core that serves.
+    kept: Option<Kept>,
     backlog: VecDeque<Frame>,
     lost: Option<Lost>,
 }
+
+/// What would have gone to a recorder, and what guards found, in full.
+pub(crate) type Kept = (Vec<Frame>, Vec<(Direction, Finding)>);
 
 /// What has been lost since the last gap was written.
 struct Lost {
@@ -61,6 +67,7 @@ impl Tap {
     ) -> Self {
         let inner = Inner {
             producer: Some(producer),
+            kept: None,
             backlog: VecDeque::new(),
             lost: None,
         };
@@ -77,6 +84,7 @@ impl Tap {
     pub fn disabled(counters: Arc<CoreCounters>) -> Self {
         let inner = Inner {
             producer: None,
+            kept: None,
             backlog: VecDeque::new(),
             lost: None,
         };
@@ -89,6 +97,27 @@ impl Tap {
         }
     }
 
+    /// A tap that keeps what it is given, for a rehearsal.
+    pub(crate) fn keeping(counters: Arc<CoreCounters>) -> Self {
+        let mut tap = Self::disabled(counters);
+        tap.inner.get_mut().kept = Some(Kept::default());
+        tap.enabled = true;
+        tap
+    }
+
+    /// What was kept since the last call.
+    pub(crate) fn take_kept(&self) -> Kept {
+        let mut inner = self.inner.borrow_mut();
+        inner.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Findings, which say more than their frames.
+    fn keep_findings(&self, way: Direction, findings: &[Finding]) {
+        if let Some((_, kept)) = &mut self.inner.borrow_mut().kept {
+            kept.extend(findings.iter().map(|finding| (way, finding.clone())));
+        }
+    }
+
     /// False when recording is switched off, so that no frame need be built.
     pub fn enabled(&self) -> bool {
         self.enabled
@@ -96,7 +125,7 @@ impl Tap {
 
     /// May a new exchange begin? With `on_recorder_loss = "refuse"` only while a recorder is connected.
     pub fn admits(&self) -> bool {
-        if !self.enabled || self.recorder_alive.load(Ordering::Relaxed) {
+        if !self.enabled || self.recorder_alive.load(Ordering::Relaxed) || self.keeps() {
             return true;
         }
         if self.on_recorder_loss == OnLoss::Serve {
@@ -106,10 +135,17 @@ impl Tap {
         false
     }
 
+    fn keeps(&self) -> bool {
+        self.inner.borrow().kept.is_some()
+    }
+
     /// Hands one frame over, or queues it, or counts it as lost; false when it was lost.
     pub fn record(&self, frame: Frame) -> bool {
         let mut inner = self.inner.borrow_mut();
         if inner.producer.is_none() {
+            if let Some((frames, _)) = &mut inner.kept {
+                frames.push(frame);
+            }
             return true;
         }
         inner.flush(&self.counters);

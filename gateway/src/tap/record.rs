@@ -118,6 +118,10 @@ impl Record {
 
     /// What guards found; the rule and the place, never the value.
     pub(crate) fn findings(&mut self, tap: &Tap, at: u64, way: Direction, findings: &[Finding]) {
+        if findings.is_empty() {
+            return;
+        }
+        tap.keep_findings(way, findings);
         for finding in findings {
             let decision = Decision {
                 guard: finding.guard.to_string(),

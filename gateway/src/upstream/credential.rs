@@ -23,6 +23,11 @@ impl Credential {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::plain(path, format!("cannot be read: {error}")))?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks `text`, the content of `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let secret = text.trim();
         if secret.is_empty() || secret.len() > BYTES_MAX {
             return Err(ConfigError::plain(

@@ -105,6 +105,7 @@ const ROUTES: &[&str] = &[
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",
     "POST /logout",
+    "POST /reload",
     "POST /revocations",
 ];
 

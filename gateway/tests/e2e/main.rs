@@ -28,6 +28,8 @@ mod observe;
 mod permissions;
 mod process;
 mod recording;
+mod rehearse;
+mod reload;
 mod restore;
 mod streams;
 mod tls;

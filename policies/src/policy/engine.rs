@@ -248,6 +248,14 @@ impl Sieve {
         self.by_speaker.is_some()
     }
 
+    /// What a match of this rule leads to at its highest confidence, and by whose guard.
+    pub(super) fn verdict_on(&self, engine: &Engine, rule: &str) -> Option<(String, Action)> {
+        let index = engine.ids.iter().position(|id| &**id == rule);
+        let by = index.and_then(|index| self.verdicts[index].iter().rev().flatten().next());
+        let by_rule = by.map(|verdict| (verdict.guard.to_string(), verdict.action));
+        by_rule.or_else(|| self.verdict_on_run(rule))
+    }
+
     /// What applies to the words of this speaker.
     pub(crate) fn plan_of(&self, speaker: Speaker) -> &Plan {
         match &self.by_speaker {

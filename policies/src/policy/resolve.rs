@@ -17,7 +17,7 @@ use super::media::{Media, MediaSet};
 use super::runs::RunRule;
 use super::scope::{Grant, Limits};
 use crate::profile::Operation;
-use crate::rule::{Confidence, Pack, Rule, suggest};
+use crate::rule::{Confidence, Pack, Rule, position, suggest};
 use crate::scan::RuleIndex;
 use crate::verdict::Action;
 
@@ -117,7 +117,10 @@ impl Place<'_> {
         }
         let globs =
             |names: &[Spanned<String>]| names.iter().map(|n| Glob::new(n.get_ref())).collect();
+        let line = position(&self.source.text, table.span().start).line;
+        let file = self.source.path.file_name().unwrap_or_default();
         Some(Grant {
+            place: format!("{}:{line}", file.to_string_lossy()),
             groups: globs(&grant.groups),
             models: globs(&grant.models),
             operations,

@@ -91,6 +91,20 @@ impl Sieve {
         })
     }
 
+    /// What a run of this name leads to, and by whose guard.
+    pub(super) fn verdict_on_run(&self, rule: &str) -> Option<(String, Action)> {
+        let stops = |guard: &&RunGuard| match rule {
+            "opaque-run" => guard.rule.opaque_bytes.is_some(),
+            _ => rule.starts_with("weights-") && guard.rule.weights,
+        };
+        let guard = self
+            .runs
+            .iter()
+            .filter(stops)
+            .max_by_key(|guard| guard.action)?;
+        Some((guard.guard.to_string(), guard.action))
+    }
+
     /// Looks for runs in a whole text.
     pub(super) fn measure_whole(
         &self,

@@ -11,6 +11,7 @@ use super::engine::{Engine, Sieve};
 use super::glob::Glob;
 use super::media::MediaSet;
 use crate::profile::Operation;
+use crate::verdict::{Action, Direction};
 
 /// A caller's permissions and guards. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub(crate) type Asked<'s> = (&'s Engine, &'s Sieve);
 /// Who may do what, as parsed from one `[[grant]]`.
 #[derive(Debug)]
 pub(super) struct Grant {
+    /// Where it stands: file name and line.
+    pub(super) place: String,
     pub(super) groups: Vec<Glob>,
     pub(super) models: Vec<Glob>,
     pub(super) operations: Vec<Operation>,
@@ -133,6 +136,28 @@ impl Scope {
                  is no such model."
             ),
         })
+    }
+
+    /// Where the grants stand that allow this: `main.toml:3`.
+    pub fn grants(&self, operation: Operation, model: Option<&str>) -> Vec<String> {
+        let names = |grant: &&Grant| match model {
+            Some(model) if operation.is_per_model() => {
+                grant.models.iter().any(|glob| glob.matches(model))
+            }
+            _ => true,
+        };
+        let granting = self.granting(operation).filter(names);
+        granting.map(|grant| grant.place.clone()).collect()
+    }
+
+    /// What a match of this rule leads to where it counts most, and whose guard says so; `None` where
+    /// no guard acts on it.
+    pub fn verdict_on(&self, direction: Direction, rule: &str) -> Option<(String, Action)> {
+        let (engine, sieve) = match direction {
+            Direction::Request => self.request(),
+            Direction::Response => self.response(),
+        }?;
+        sieve.verdict_on(engine, rule)
     }
 
     /// The bounds on a request: of all grants that allow it the most generous counts.

@@ -77,7 +77,8 @@ async fn status(State(api): Shared) -> Json<Value> {
         "cores": api.facts.cores,
         "listen": api.facts.listen,
         "upstream": api.facts.upstream,
-        "policy_version": api.node.policy.load().version(),
+        "policy_version": api.node.in_force.load().policy.version(),
+        "policy": api.reloader.standing(),
         "issuers": issuers,
         "recorder": {
             "enabled": api.facts.recording,

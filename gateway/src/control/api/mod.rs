@@ -11,6 +11,7 @@ mod keys;
 mod logout;
 mod operator;
 mod problem;
+mod reload;
 mod revocations;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use super::keys::Keys;
 use super::revocations::Revocations;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
+use crate::reload::Reloader;
 use crate::shell::bind_unix;
 use crate::telemetry::Counters;
 
@@ -44,6 +46,7 @@ pub(super) struct Api {
     pub(super) started: Instant,
     pub(super) identity: Arc<IdentityShared>,
     pub(super) node: Arc<Node>,
+    pub(super) reloader: Reloader,
     pub(super) counters: Counters,
     pub(super) recorder_alive: Arc<AtomicBool>,
     pub(super) revocations: Arc<Revocations>,
@@ -84,6 +87,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(openapi))
         .merge(health::routes())
+        .merge(reload::routes())
         .merge(revocations::routes())
         .merge(keys::routes())
         .merge(logout::routes())

@@ -16,6 +16,7 @@ use penstock_policies::{PolicySet, Profiles};
 use super::*;
 use crate::config::Limits;
 use crate::cutoff::Cutoff;
+use crate::exchange::InForce;
 use crate::identity::IdentityShared;
 use crate::telemetry::Counters;
 
@@ -36,9 +37,11 @@ impl OneCore {
         let node = Node {
             name: "test".to_owned(),
             limits: Limits::default(),
-            profiles: Profiles::from_names(&["openai".to_owned()]).unwrap(),
-            policy: ArcSwap::from_pointee(PolicySet::allow_all()),
-            credential: None,
+            in_force: ArcSwap::from_pointee(InForce {
+                policy: Arc::new(PolicySet::allow_all()),
+                profiles: Profiles::from_names(&["openai".to_owned()]).unwrap(),
+                credential: None,
+            }),
             upstream_host: double.address().to_string(),
             cutoff: Cutoff::new(1),
         };
