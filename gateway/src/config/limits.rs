@@ -33,6 +33,9 @@ pub struct Limits {
     pub write_stall: Span,
     /// Connections a core serves at once → 503 with Retry-After.
     pub connections_per_core: usize,
+    /// How long a request may wait for its core before new ones are refused → 503 with
+    /// Retry-After. Zero: never.
+    pub queue_delay: Span,
     /// Upstream connect → 504.
     pub upstream_connect: Span,
     /// From the request's last byte to the response's first → 504.
@@ -68,6 +71,7 @@ impl Default for Limits {
             idle: Span::secs(75),
             write_stall: Span::secs(30),
             connections_per_core: 10_000,
+            queue_delay: Span::ms(100),
             upstream_connect: Span::secs(5),
             upstream_first_byte: Span::secs(300),
             upstream_idle: Span::secs(120),

@@ -123,6 +123,17 @@ fn admit_by(
     }
 }
 
+/// The answer to a request for which there is no time. Nothing of it was looked at but where it
+/// goes, and it leaves no record: both would cost what is short.
+pub fn shed(core: &Core, head: &RequestHead) -> Answer {
+    core.counters.requests.bump();
+    core.counters.shed.bump();
+    let message = "This gateway has more to do than it can do in time. Try again in a moment.";
+    let mut answer = Answer::new(503, "overloaded", message);
+    answer.seal(heads::dialect_of(head), "");
+    answer
+}
+
 fn decide(
     call: &mut Call,
     head: &RequestHead,

@@ -18,7 +18,7 @@ mod inspect;
 mod respond;
 
 pub(crate) use admit::admit_as;
-pub use admit::{Admitted, Refused, admit};
+pub use admit::{Admitted, Refused, admit, shed};
 pub use answer::Answer;
 pub use context::{Core, InForce, Node, Peer};
 pub(crate) use context::{unix_ns, unix_seconds};

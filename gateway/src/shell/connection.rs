@@ -17,7 +17,7 @@ use super::timers::Deadline;
 use super::tls::Tls;
 use super::wait::{Event, readable, write};
 use super::worker::Worker;
-use crate::exchange::{Admitted, Answer, Peer, Refused, admit};
+use crate::exchange::{Admitted, Answer, Peer, Refused, admit, shed};
 use crate::http1::{
     ChunkDecoder, Framing, HeadLimits, HeadScanner, Method, Persistence, Progress, RequestHead,
     Version, parse_request_into, write_continue,
@@ -166,6 +166,10 @@ impl Connection<'_> {
             Ok(true) => {}
             Ok(false) => return Next::Drop,
             Err(answer) => return self.refuse_head(answer).await,
+        }
+        if self.worker.shedding.refuses() {
+            let answer = shed(&self.worker.core, &self.head);
+            return self.refuse_unread(answer).await;
         }
         let admitted = match self.admit().await {
             Ok(admitted) => admitted,

@@ -9,6 +9,7 @@ mod listen;
 mod live;
 mod relay;
 mod runtime;
+mod shedding;
 mod timers;
 mod tls;
 mod wait;

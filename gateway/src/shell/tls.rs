@@ -8,8 +8,10 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::config::{ConfigError, TlsSection};
@@ -21,15 +23,23 @@ pub(super) struct Tls {
 }
 
 /// Reads the PEM files and builds the configuration: TLS 1.2 and 1.3, ALPN `http/1.1`.
+///
+/// Sessions are resumed by tickets that the client keeps (RFC 8446, section 4.6.1; RFC 5077), under
+/// keys that live in this process and change every six hours: nothing is kept for each client, and
+/// any number of them resume.
 pub fn server_config(section: &TlsSection) -> Result<Arc<ServerConfig>, ConfigError> {
     let chain = certificates(&section.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&section.key)
         .map_err(|error| ConfigError::plain(&section.key, format!("no private key: {error}")))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ticketer = Ticketer::new()
+        .map_err(|error| ConfigError::plain(&section.key, format!("no ticket keys: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| ConfigError::plain(&section.certificate, format!("refused: {error}")))?;
+    config.ticketer = ticketer;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use compio::net::{TcpListener, UnixListener};
+use compio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use compio::runtime::Runtime;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use super::io::Io;
 use super::listen::Listeners;
 use super::live::{Live, heed_cutoff};
 use super::runtime::{build, driver_name};
+use super::shedding::Shedding;
 use super::timers::Timers;
 use crate::config::UpstreamAddress;
 use crate::exchange::{Core, Node, Peer};
@@ -26,6 +27,8 @@ use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
 use crate::upstream::Pool;
 
+/// Connections accepted in one turn of the loop.
+const ACCEPTS_MAX: usize = 256;
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often upstream connections that rested too long are closed.
@@ -74,6 +77,7 @@ pub(super) struct Worker {
     pub(super) connections: Cell<usize>,
     /// Connections that are being told that there is no room. They take no place from others.
     pub(super) refusals: Cell<usize>,
+    pub(super) shedding: Shedding,
     pub(super) stopping: Cell<bool>,
 }
 
@@ -119,6 +123,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         tls: seed.tls,
         connections: Cell::new(0),
         refusals: Cell::new(0),
+        shedding: Shedding::past(limits.queue_delay.0),
         stopping: Cell::new(false),
     });
     let Listeners { tcp, unix } = seed.listeners;
@@ -130,6 +135,9 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         });
         let cutter = compio::runtime::spawn(heed_cutoff(worker.clone(), seed.index));
         let sweeper = compio::runtime::spawn(sweep(worker.clone()));
+        let marking = worker.clone();
+        let marker =
+            compio::runtime::spawn(async move { marking.shedding.run(compio::time::sleep).await });
         let mut accepting = Vec::new();
         if let Some(listener) = tcp {
             accepting.push(compio::runtime::spawn(accept_tcp(worker.clone(), listener)));
@@ -153,7 +161,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let _ = worker.core.tap.settled();
         // What still runs is dropped with the runtime.
         worker.core.stopped.set(true);
-        drop((ticker, sweeper, cutter));
+        drop((ticker, sweeper, cutter, marker));
     });
 }
 
@@ -172,33 +180,53 @@ async fn sweep(worker: Rc<Worker>) {
 }
 
 async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+    let waiting = match listener.try_clone().and_then(TcpListener::from_std) {
+        Ok(waiting) => waiting,
         Err(error) => return tracing::error!("the TCP listener cannot be used: {error}"),
     };
+    let take = |stream: io::Result<TcpStream>, address| match stream.and_then(Io::tcp) {
+        Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
+        // The client is gone already.
+        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, address)) => match Io::tcp(stream) {
-                Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
-                // The client is gone already.
-                Err(error) => tracing::debug!("accepted a dead connection: {error}"),
-            },
+        match waiting.accept().await {
+            Ok((stream, address)) => take(Ok(stream), address),
             Err(error) => retry_accept(&error).await,
+        }
+        for (stream, address) in those_who_wait(|| listener.accept()) {
+            take(TcpStream::from_std(stream), address);
         }
     }
 }
 
 async fn accept_unix(worker: Rc<Worker>, listener: std::os::unix::net::UnixListener) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
+    let waiting = match listener.try_clone().and_then(UnixListener::from_std) {
+        Ok(waiting) => waiting,
         Err(error) => return tracing::error!("the Unix listener cannot be used: {error}"),
     };
+    let take = |stream: io::Result<UnixStream>| match stream {
+        Ok(stream) => worker.clone().take(Io::unix(stream), Peer::Unix),
+        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
+        match waiting.accept().await {
+            Ok((stream, _)) => take(Ok(stream)),
             Err(error) => retry_accept(&error).await,
         }
+        for (stream, _) in those_who_wait(|| listener.accept()) {
+            take(UnixStream::from_std(stream));
+        }
     }
+}
+
+/// Who has connected meanwhile. One connection a turn of the loop would let a late core's clients
+/// wait out of sight, where nobody tells them that it is late.
+fn those_who_wait<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
+    // An error is that nobody waits, or one that the next `accept` of the loop meets and tells.
+    std::iter::repeat_with(accept)
+        .take(ACCEPTS_MAX)
+        .map_while(Result::ok)
 }
 
 async fn retry_accept(error: &io::Error) {

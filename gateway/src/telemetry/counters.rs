@@ -33,6 +33,8 @@ counters! {
     connections_refused,
     /// Requests whose head was read.
     requests,
+    /// Of these, refused unread because the core was late. They leave no record.
+    shed,
     /// Requests refused before they reached the model, for whatever reason.
     refused,
     /// Requests refused for want of a valid credential.

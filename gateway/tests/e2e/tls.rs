@@ -14,7 +14,8 @@ use penstock_loadgen::client::{Call, Connection, Head, parse_head};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
 use serde_json::json;
 
@@ -75,6 +76,26 @@ impl Pair {
     fn der(&self) -> &CertificateDer<'static> {
         self.certificate.der()
     }
+
+    /// A client that trusts this certificate, and remembers sessions of its own.
+    fn trust(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&[u8]],
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.der().clone())
+            .expect("a certificate of ours");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions that the provider has")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    }
 }
 
 // === impl Client ===
@@ -86,19 +107,13 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
     ) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(trusted.der().clone())
-            .expect("a certificate of ours");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .expect("versions that the provider has")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Self::under(address, trusted.trust(versions, alpn))
+    }
+
+    /// A connection of a client that remembers what `config` remembers.
+    fn under(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Self> {
         let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let session = ClientConnection::new(config, name).expect("a session");
         let socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut stream = StreamOwned::new(session, socket);
@@ -217,6 +232,31 @@ fn both_versions_carry_calls_and_streams() {
         seen.iter()
             .all(|request| request.field("x-forwarded-proto") == Some("https"))
     );
+}
+
+#[test]
+fn any_number_of_clients_resume_their_sessions() {
+    // More than a server would commonly remember by itself.
+    const CLIENTS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let stack = stack(folder.path());
+    let call = Call::get("/v1/models").token(&stack.token()).bytes();
+    for version in [&TLS12, &TLS13] {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| pair.trust(&[version], &[b"http/1.1"]))
+            .collect();
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            for config in &clients {
+                let mut client = Client::under(stack.address(), config.clone()).unwrap();
+                assert_eq!(client.stream.conn.handshake_kind(), Some(kind));
+                // In TLS 1.3 tickets follow the handshake: they are read with the answer.
+                client.send(&call);
+                assert_eq!(client.answer().0.status, 200);
+            }
+        }
+    }
 }
 
 #[test]

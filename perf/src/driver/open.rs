@@ -3,8 +3,8 @@
 //! Each has an intended start, an absolute deadline that nothing moves, and its latency counts from
 //! there: a subject that stalls pays for everyone who waited meanwhile. A request takes a resting
 //! connection, or a new one while there are fewer than allowed, or waits. Whoever is not answered in
-//! time gives up and closes its connection; whoever is refused connects anew. How late the generator
-//! itself was is counted apart, so that its own lack of speed is seen and not charged to a subject.
+//! time gives up and closes its connection; whoever is refused keeps it where the answer allows that.
+//! How late the generator itself was is counted apart, so that its own lack of speed is seen and not charged to a subject.
 //!
 //! An answer is verified byte by byte; a wrong one counts as failed.
 
@@ -18,7 +18,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::answer::AnswerReader;
+use super::answer::{AnswerReader, field, head_end};
 use super::body::{Counted, Lateness};
 use super::meter::histogram;
 use super::plan::{Plan, Prepared};
@@ -361,6 +361,7 @@ impl<'a> Open<'a> {
             self.fail(index, "closed without an answer".into());
             return Ok(());
         }
+        let sent_all = busy.sent == busy.request.request.len();
         let expected = &busy.request.expected;
         match connection
             .reader
@@ -368,13 +369,13 @@ impl<'a> Open<'a> {
         {
             Ok(false) => Ok(()),
             Ok(true) => self.answered(index),
-            Err(what) => {
-                match connection.reader.refusal() {
-                    Some(_) => self.refused(index),
-                    None => self.fail(index, what),
+            Err(what) => match connection.reader.refusal() {
+                Some(_) => self.refused(index, sent_all && keeps_connection(&buffer[..count])),
+                None => {
+                    self.fail(index, what);
+                    Ok(())
                 }
-                Ok(())
-            }
+            },
         }
     }
 
@@ -389,6 +390,11 @@ impl<'a> Open<'a> {
             let latency_us = latency.as_micros() as u64;
             self.outcome.latency_us.saturating_record(latency_us);
         }
+        self.rest(index)
+    }
+
+    /// Gives a connection to the first who waits for one.
+    fn rest(&mut self, index: usize) -> Result<()> {
         match self.waiting.pop_front() {
             Some(start) => self.begin(index, start),
             None => {
@@ -398,14 +404,21 @@ impl<'a> Open<'a> {
         }
     }
 
-    fn refused(&mut self, index: usize) {
-        if let Some(busy) = self.close(index).filter(|busy| busy.start.counted) {
+    fn refused(&mut self, index: usize, kept: bool) -> Result<()> {
+        let busy = match kept {
+            true => self.connections[index]
+                .as_mut()
+                .and_then(|it| it.busy.take()),
+            false => self.close(index),
+        };
+        if let Some(busy) = busy.filter(|busy| busy.start.counted) {
             self.outcome.refused += 1;
             let took = self.began_at.elapsed().saturating_sub(busy.sent_at);
             self.outcome
                 .refusal_us
                 .saturating_record(took.as_micros() as u64);
         }
+        if kept { self.rest(index) } else { Ok(()) }
     }
 
     fn fail(&mut self, index: usize, what: String) {
@@ -463,5 +476,35 @@ impl<'a> Open<'a> {
                 .flatten()
                 .filter_map(|it| it.busy.as_ref())
                 .any(|busy| busy.start.counted)
+    }
+}
+
+/// Whether a refusal leaves its connection for the next request: it came whole in one read, as
+/// such short answers do, and does not end it.
+fn keeps_connection(answer: &[u8]) -> bool {
+    let Some(end) = head_end(answer) else {
+        return false;
+    };
+    let (head, body) = answer.split_at(end);
+    let closes = field(head, "connection").is_some_and(|it| it.eq_ignore_ascii_case(b"close"));
+    let length = field(head, "content-length").and_then(|it| std::str::from_utf8(it).ok());
+    !closes && length.and_then(|it| it.parse().ok()) == Some(body.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_connection_when_it_is_whole_and_does_not_close() {
+        let whole = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}";
+        assert!(keeps_connection(whole));
+        for end in 0..whole.len() {
+            assert!(!keeps_connection(&whole[..end]), "cut at {end}");
+        }
+        assert!(!keeps_connection(
+            b"HTTP/1.1 503 x\r\nconnection: Close\r\ncontent-length: 2\r\n\r\n{}"
+        ));
+        assert!(!keeps_connection(b"HTTP/1.1 503 x\r\n\r\n"));
     }
 }

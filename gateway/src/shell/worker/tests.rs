@@ -6,10 +6,11 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use compio::runtime::Runtime;
-use penstock_loadgen::client::{Call, ClientError, Connection};
+use penstock_loadgen::client::{Call, ClientError, Connection, Response};
 use penstock_loadgen::double::{Double, DoubleOptions};
 use penstock_policies::{PolicySet, Profiles};
 
@@ -33,6 +34,10 @@ struct OneCore {
 impl OneCore {
     /// Without a recorder, and everybody may call.
     fn start() -> Self {
+        Self::shedding_past(Duration::ZERO)
+    }
+
+    fn shedding_past(limit: Duration) -> Self {
         let double = Double::start(DoubleOptions::default()).unwrap();
         let node = Node {
             name: "test".to_owned(),
@@ -60,6 +65,7 @@ impl OneCore {
             tls: None,
             connections: Cell::new(0),
             refusals: Cell::new(0),
+            shedding: Shedding::past(limit),
             stopping: Cell::new(false),
         });
         let runtime = build(None).unwrap();
@@ -68,6 +74,9 @@ impl OneCore {
         let address = listener.local_addr().unwrap();
         let accepting = worker.clone();
         runtime.block_on(async move {
+            let marking = accepting.clone();
+            compio::runtime::spawn(async move { marking.shedding.run(compio::time::sleep).await })
+                .detach();
             compio::runtime::spawn(accept_tcp(accepting, listener)).detach();
         });
         Self {
@@ -91,6 +100,14 @@ impl OneCore {
 
     fn panics(&self) -> u64 {
         self.worker.core.counters.panics.read()
+    }
+}
+
+/// Takes `turn` of the core's time in every turn of its loop, until told to stop.
+async fn hog(turn: Duration, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(turn);
+        compio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -157,4 +174,59 @@ fn a_panic_after_the_answer_began_adds_nothing_to_it() {
         next.send(&models()).unwrap();
         assert_eq!(next.read_response().unwrap().status(), 200);
     });
+}
+
+/// Calls on one connection until the status is as wanted, or `enough`; that answer.
+fn until(address: SocketAddr, status: u16, enough: &AtomicBool) -> Option<Response> {
+    const TRIES: usize = 2000;
+    let mut connection = Connection::tcp(address).unwrap();
+    for _ in 0..TRIES {
+        connection.send(&models()).unwrap();
+        let answer = connection.read_response().unwrap();
+        if answer.status() == status {
+            enough.store(true, Ordering::Relaxed);
+            return Some(answer);
+        }
+        if enough.load(Ordering::Relaxed) {
+            return None;
+        }
+    }
+    panic!("no {status} in {TRIES} calls");
+}
+
+#[test]
+fn a_late_core_refuses_at_once_and_serves_again_when_it_has_time() {
+    let core = OneCore::shedding_past(Duration::from_millis(1));
+    let address = core.address;
+    let stop = Arc::new(AtomicBool::new(false));
+    let hogging = stop.clone();
+    core.runtime.block_on(async move {
+        compio::runtime::spawn(hog(Duration::from_millis(5), hogging)).detach();
+    });
+    core.serve(move || {
+        // Several clients, so that there is always one whose head has just come.
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let stop = stop.clone();
+                std::thread::spawn(move || until(address, 503, &stop))
+            })
+            .collect();
+        let answers: Vec<_> = callers.into_iter().map(|it| it.join().unwrap()).collect();
+        let refused = answers.into_iter().flatten().next().unwrap();
+        assert_eq!(refused.json()["error"]["code"], "overloaded");
+        assert_eq!(refused.head.field("retry-after"), Some("1"));
+        assert_eq!(
+            refused.head.field("connection"),
+            None,
+            "it can be used again"
+        );
+        until(address, 200, &AtomicBool::new(false)).unwrap();
+    });
+    let counters = &core.worker.core.counters;
+    assert!(counters.shed.read() > 0);
+    assert_eq!(
+        core.double.counters().requests,
+        counters.requests.read() - counters.shed.read(),
+        "nothing that was shed reached the model"
+    );
 }
