@@ -33,8 +33,8 @@ pub struct Limits {
     pub write_stall: Span,
     /// Connections a core serves at once → 503 with Retry-After.
     pub connections_per_core: usize,
-    /// How long a request may wait for its core before new ones are refused → 503 with
-    /// Retry-After. Zero: never.
+    /// How long a request may wait for its core. Past it, for five times as long, new ones are
+    /// refused → 503 with Retry-After. Zero: never.
     pub queue_delay: Span,
     /// Upstream connect → 504.
     pub upstream_connect: Span,

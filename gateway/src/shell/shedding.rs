@@ -6,17 +6,18 @@
 //! is under way at a time, none soon after the last, and none without requests: what measuring
 //! costs is not to be seen in a profile, and an idle core sleeps.
 //!
-//! Two marks in a row past the limit (`limits.queue_delay`), and new requests are refused on their
-//! heads alone, before anybody is authenticated or a body is read: refusing costs a fraction of
-//! serving. One mark is not enough: a single long prompt can be what it waited for. A mark within
-//! half the limit ends it. What runs already goes on: no stream is cut for want of time.
+//! When every mark has been past the limit (`limits.queue_delay`) for some time, new requests are
+//! refused on their heads alone, before anybody is authenticated or a body is read: refusing costs
+//! a fraction of serving. One mark is not enough: a single long prompt, or another process on the
+//! core, can be what it waited for. A mark within half the limit ends it. What runs already goes
+//! on: no stream is cut for want of time.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// So many late marks in a row are a queue, and not one long piece of work.
-const LATE_MARKS: u8 = 2;
+/// Late for so many times the limit is a queue, and not one long piece of work.
+const PATIENCE: u32 = 5;
 
 /// A mark's timer: long enough to be one, and nothing beside any limit.
 const MARK: Duration = Duration::from_micros(100);
@@ -31,8 +32,8 @@ pub(super) struct Shedding {
     mark: Cell<Option<Instant>>,
     /// Wakes the task that carries the mark.
     marker: RefCell<Option<Waker>>,
-    /// Marks in a row that were late, counted to [`LATE_MARKS`].
-    late: Cell<u8>,
+    /// When the first was set of the marks that have all been late.
+    late_since: Cell<Option<Instant>>,
     /// The last mark, once it has arrived.
     last: Cell<Option<Arrival>>,
 }
@@ -53,7 +54,7 @@ impl Shedding {
             limit: (!limit.is_zero()).then_some(limit),
             mark: Cell::new(None),
             marker: RefCell::new(None),
-            late: Cell::new(0),
+            late_since: Cell::new(None),
             last: Cell::new(None),
         }
     }
@@ -65,22 +66,24 @@ impl Shedding {
     }
 
     fn refuses_at(&self, now: Instant, limit: Duration) -> bool {
-        if let Some(mark) = self.mark.get() {
-            // A late mark counts before it is back.
-            let late = now.saturating_duration_since(mark) > limit;
-            return self.late.get() + u8::from(late) >= LATE_MARKS;
-        }
-        let last = self.last.get();
-        if last.is_none_or(|last| now > last.fresh_until) {
-            self.late.set(0);
-        }
-        if last.is_none_or(|last| now.saturating_duration_since(last.at) >= MARK_INTERVAL) {
-            self.mark.set(Some(now));
-            if let Some(marker) = self.marker.take() {
-                marker.wake();
+        if self.mark.get().is_none() {
+            let last = self.last.get();
+            if last.is_none_or(|last| now > last.fresh_until) {
+                self.late_since.set(None);
+            }
+            if last.is_none_or(|last| now.saturating_duration_since(last.at) >= MARK_INTERVAL) {
+                self.mark.set(Some(now));
+                if let Some(marker) = self.marker.take() {
+                    marker.wake();
+                }
             }
         }
-        self.late.get() >= LATE_MARKS
+        self.has_been_late(now, limit)
+    }
+
+    fn has_been_late(&self, now: Instant, limit: Duration) -> bool {
+        let since = self.late_since.get();
+        since.is_some_and(|since| now.saturating_duration_since(since) > limit * PATIENCE)
     }
 
     /// The mark's turn has come.
@@ -89,13 +92,13 @@ impl Shedding {
             return;
         };
         let delay = now.saturating_duration_since(mark);
-        let late = self.late.get();
-        let bound = if late >= LATE_MARKS { limit / 2 } else { limit };
-        self.late.set(if delay > bound {
-            LATE_MARKS.min(late + 1)
+        let bound = if self.has_been_late(now, limit) {
+            limit / 2
         } else {
-            0
-        });
+            limit
+        };
+        let late_since = self.late_since.get().unwrap_or(mark);
+        self.late_since.set((delay > bound).then_some(late_since));
         self.last.set(Some(Arrival {
             at: now,
             // A late core comes to its next head only after about as long; but what was measured
@@ -162,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn two_late_marks_shed_until_one_comes_in_half_the_limit() {
+    fn lateness_that_lasts_sheds_until_a_mark_comes_in_half_the_limit() {
         let mut core = Clocked::new();
         assert!(!core.refuses(), "nothing is known yet");
-        core.marks(51);
+        core.marks(200);
         assert!(!core.refuses(), "one long piece of work is no queue");
-        core.marks(51);
-        assert!(core.refuses(), "the queue stays longer than the limit");
+        core.marks(60);
+        assert!(core.refuses(), "late for more than five times the limit");
         core.marks(40);
         assert!(core.refuses(), "40 ms are not half of 50");
         core.marks(20);
@@ -178,25 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn the_second_late_mark_counts_before_it_is_back() {
+    fn a_mark_in_time_ends_counting() {
         let mut core = Clocked::new();
-        core.refuses();
-        core.passes(LIMIT * 2);
-        assert!(!core.refuses(), "the first does not");
-        core.shedding.arrived(core.now);
-        core.passes(MARK_INTERVAL);
-        assert!(!core.refuses());
-        core.passes(LIMIT);
-        assert!(!core.refuses());
-        core.passes(Duration::from_millis(1));
-        assert!(core.refuses());
+        for _ in 0..10 {
+            core.marks(100);
+            core.marks(100);
+            assert!(!core.refuses());
+            core.marks(50);
+        }
     }
 
     #[test]
     fn what_was_measured_before_a_pause_counts_no_more() {
         let mut core = Clocked::new();
-        core.marks(80);
-        core.marks(80);
+        core.marks(150);
+        core.marks(150);
         assert!(core.refuses());
         core.passes(LIMIT);
         assert!(

@@ -345,7 +345,7 @@ fn render(setup: &Setup, double: &Double, issuer: &Issuer) -> String {
          [upstream]\naddress = \"{}\"\nprofiles = [\"openai\", \"anthropic\", \"vllm\"]\n{}\n\
          [recorder]\n{recorder}\n\
          [control]\nsocket = \"control.sock\"\n{}\n\
-         [limits]\n{}\n{}\n",
+         [limits]\nqueue_delay = \"0s\"\n{}\n{}\n",
         setup.top,
         setup.listen,
         setup.policies,

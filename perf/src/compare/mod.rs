@@ -92,6 +92,7 @@ pub fn compare(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Compariso
                         scenario,
                         subject,
                         window: options.window,
+                        sheds: false,
                         directory,
                     };
                     one.measure(rate)
@@ -144,6 +145,7 @@ fn half_loads(
                 scenario,
                 subject,
                 window: CAPACITY_WINDOW,
+                sheds: false,
                 directory,
             };
             round.capacity()

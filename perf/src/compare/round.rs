@@ -56,6 +56,9 @@ pub struct Round<'a> {
     pub subject: Subject,
     /// The measured window.
     pub window: Duration,
+    /// Whether the subject may refuse what it could only serve late. The cost of a unit is that of
+    /// serving it, however late on a busy machine.
+    pub sheds: bool,
     /// An empty folder.
     pub directory: &'a Path,
 }
@@ -150,6 +153,7 @@ impl Round<'_> {
             scenario: self.scenario,
             upstream: upstream_address,
             placement: self.bench.placement,
+            sheds: self.sheds,
             directory: self.directory,
             credential: &self.bench.credential,
             certificate: &self.bench.certificate,

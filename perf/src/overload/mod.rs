@@ -149,6 +149,7 @@ impl Course {
                 scenario: &options.scenario,
                 subject,
                 window: CAPACITY_WINDOW,
+                sheds: false,
                 directory,
             };
             round.capacity()
@@ -170,6 +171,7 @@ impl Course {
                     scenario: &scenario,
                     subject,
                     window: options.window,
+                    sheds: true,
                     directory,
                 };
                 offer(&round, options, rate)

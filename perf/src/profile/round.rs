@@ -52,6 +52,7 @@ impl Round {
                 scenario: &self.scenario,
                 subject: self.subject,
                 window: self.span + MARGIN,
+                sheds: false,
                 directory,
             };
             let mut stage = round.start()?;

@@ -73,6 +73,8 @@ pub struct Setting<'a> {
     pub upstream: SocketAddr,
     /// Which core is whose.
     pub placement: Placement,
+    /// Whether it may refuse what it could only serve late, as it does by default.
+    pub sheds: bool,
     /// An empty folder of its own.
     pub directory: &'a Path,
     /// The caller, for subjects that look at callers.

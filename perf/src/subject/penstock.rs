@@ -39,8 +39,14 @@ impl Setting<'_> {
             let (certificate, key) = (certificate.display(), key.display());
             tls = format!("tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}");
         }
+        let limits = if self.sheds {
+            ""
+        } else {
+            "queue_delay = \"0s\""
+        };
         let values = [
             ("tls", &*tls),
+            ("limits", limits),
             ("dir", &*directory),
             ("core", &core),
             ("upstream", &upstream),
