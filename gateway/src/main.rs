@@ -50,6 +50,8 @@ enum Command {
     Reload(client::reload::Arguments),
     /// Cut somebody off at once, in the middle of what they are doing; list who is; take it back.
     Revoke(client::revoke::Arguments),
+    /// How long calls took, phase by phase, since the gateway started.
+    Histograms(client::histograms::Arguments),
     /// What a running gateway tells of itself.
     Status(client::status::Arguments),
 }
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::PolicyDiff(arguments) => rehearse::diff::main(&arguments),
         Command::Reload(arguments) => client::reload::main(&arguments),
         Command::Revoke(arguments) => client::revoke::main(&arguments),
+        Command::Histograms(arguments) => client::histograms::main(&arguments),
         Command::Status(arguments) => client::status::main(&arguments),
     }
 }

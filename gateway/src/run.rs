@@ -19,7 +19,7 @@ use crate::identity::{Authenticator, IdentityShared, IssuerConfig};
 use crate::reload::{self, Inputs, ProcessKey, Reloader};
 use crate::shell::{self, Bound, Shutdown, WorkerSeed};
 use crate::tap::Tap;
-use crate::telemetry::{self, Counters};
+use crate::telemetry::{self, Counters, Tallies};
 
 /// Runs to the end; the exit code of the process.
 pub fn main(path: &Path) -> ExitCode {
@@ -94,6 +94,7 @@ pub(crate) fn make_node(config: &Config, in_force: InForce) -> Node {
             UpstreamAddress::Unix(_) => "localhost".to_owned(),
         },
         cutoff: Cutoff::new(0),
+        tallies: Tallies::new(0),
     }
 }
 
@@ -117,6 +118,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     raise_file_limit(config, plan.serve.len());
     let mut node = make_node(config, in_force);
     node.cutoff = Cutoff::new(plan.serve.len());
+    node.tallies = Tallies::new(plan.serve.len());
     let node = Arc::new(node);
     let identity = IdentityShared::new(
         config.issuers.clone(),
@@ -147,6 +149,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             config.control.key_lifetime_max.0,
         ),
         socket: config.control.socket.clone(),
+        metrics: metrics_listener(&config)?,
         facts: Facts {
             driver: "",
             cores: plan.serve.clone(),
@@ -193,6 +196,16 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// The port for `/metrics`, bound before anything is served.
+fn metrics_listener(config: &Config) -> Result<Option<std::net::TcpListener>, String> {
+    let Some(address) = config.control.metrics else {
+        return Ok(None);
+    };
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| format!("[control] metrics = \"{address}\": {error}"))?;
+    Ok(Some(listener))
 }
 
 fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {

@@ -4,6 +4,7 @@
 //! The client is reqwest, which is in the tree for identity providers and speaks HTTP over a Unix
 //! socket as well as over TLS; a runtime is made for one call and ends with it.
 
+pub mod histograms;
 pub mod keys;
 pub mod reload;
 pub mod revoke;
@@ -240,9 +241,13 @@ fn innermost(error: &reqwest::Error) -> String {
 }
 
 /// Prints rows in columns; the last column is as long as it is.
-fn table<const N: usize>(rows: &[[String; N]]) {
+fn table<R: AsRef<[String]>>(rows: &[R]) {
+    let rows: Vec<&[String]> = rows.iter().map(AsRef::as_ref).collect();
+    let columns = rows.first().map_or(0, |row| row.len());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|it| width(it).unwrap_or_default()).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|it| width(it).unwrap_or_default())
+        .collect();
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {

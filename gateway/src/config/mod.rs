@@ -184,6 +184,9 @@ pub struct ControlSection {
     pub revocations_file: Option<PathBuf>,
     /// The longest that a key which this gateway issues may live.
     pub key_lifetime_max: Span,
+    /// Where `GET /metrics` is served in the clear, for a scraper that cannot reach the socket:
+    /// `127.0.0.1:9464`. Absent: on the socket alone.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The file of an SQLite database.
@@ -407,6 +410,7 @@ impl Default for ControlSection {
             socket: None,
             state: None,
             revocations_file: None,
+            metrics: None,
             key_lifetime_max: Span::secs(KEY_LIFETIME_MAX_S),
         }
     }

@@ -7,6 +7,7 @@
 
 mod api;
 mod keys;
+mod metrics;
 mod recorder;
 mod revocations;
 mod state;
@@ -45,6 +46,8 @@ pub struct Control {
     pub reloader: Reloader,
     /// Where the API listens.
     pub socket: Option<PathBuf>,
+    /// Where `/metrics` alone is served.
+    pub metrics: Option<std::net::TcpListener>,
     /// What the API tells that does not change.
     pub facts: Facts,
     /// Policy in force and limits.
@@ -86,19 +89,22 @@ impl Control {
         tokio::spawn(self.keys.clone().keep_up());
         let keys = self.keys.clone();
         tokio::spawn(self.reloader.clone().run());
+        let api = Arc::new(api::Api {
+            facts: self.facts,
+            started,
+            identity: self.identity,
+            reloader: self.reloader,
+            node: self.node,
+            counters: self.counters,
+            recorder_alive: self.recorder_alive,
+            revocations: self.revocations,
+            keys: self.keys,
+            replays: Default::default(),
+        });
+        if let Some(listener) = self.metrics {
+            api::serve_metrics(listener, api.clone())?;
+        }
         if let Some(socket) = self.socket {
-            let api = api::Api {
-                facts: self.facts,
-                started,
-                identity: self.identity,
-                reloader: self.reloader,
-                node: self.node,
-                counters: self.counters,
-                recorder_alive: self.recorder_alive,
-                revocations: self.revocations,
-                keys: self.keys,
-                replays: Default::default(),
-            };
             api::serve(socket, api).await?;
         }
         let mut terminate = signal(SignalKind::terminate())?;

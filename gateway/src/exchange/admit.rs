@@ -85,6 +85,7 @@ fn admit_by(
         core: core.clone(),
         id: session.to_string(),
         dialect,
+        route: route.map_or("", |route| route.name),
         record: Record::new(session, now),
         model: None,
         status: 0,

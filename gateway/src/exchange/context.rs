@@ -15,7 +15,7 @@ use crate::config::Limits;
 use crate::cutoff::Cutoff;
 use crate::identity::{Authenticator, Principal};
 use crate::tap::Tap;
-use crate::telemetry::CoreCounters;
+use crate::telemetry::{CoreCounters, Tallies, Tally};
 use crate::upstream::Credential;
 
 /// What decides on calls and is replaced whole while they go on.
@@ -34,6 +34,8 @@ pub struct Node {
     pub name: String,
     /// Every bound.
     pub limits: Limits,
+    /// What the cores count and time, for the control thread to ask for.
+    pub tallies: Arc<Tallies>,
     /// A call takes it up when it begins, and keeps it to its end.
     pub in_force: ArcSwap<InForce>,
     /// `Host` of upstream requests.
@@ -56,6 +58,8 @@ pub struct Core {
     pub counters: Arc<CoreCounters>,
     /// The wait for running exchanges is over: those that are dropped now were ended by us.
     pub stopped: Cell<bool>,
+    /// What this core counts and times.
+    pub tally: RefCell<Tally>,
     pub(super) scratch: RefCell<Scratch>,
     /// The policy under which the last scope was computed.
     scoped_under: RefCell<Weak<PolicySet>>,
@@ -114,6 +118,7 @@ impl Core {
             tap,
             counters,
             stopped: Cell::new(false),
+            tally: RefCell::default(),
             scratch: RefCell::new(Scratch::default()),
             scoped_under: RefCell::default(),
             ids: RefCell::new(Ids {

@@ -148,9 +148,7 @@ impl Admitted {
             }
             found.findings.extend(verdict.findings);
         }
-        self.call
-            .record
-            .findings(&core.tap, unix_ns(), way, &found.findings);
+        self.call.found(unix_ns(), way, &found.findings);
         self.withheld = found.withheld;
         let Some(stops) = stops else { return Ok(()) };
         core.counters.blocked.bump();
@@ -193,9 +191,7 @@ impl Admitted {
                 .iter()
                 .find(|finding| finding.action == action)
         };
-        self.call
-            .record
-            .findings(&core.tap, now, Direction::Request, &verdict.findings);
+        self.call.found(now, Direction::Request, &verdict.findings);
         match verdict.action {
             Action::Block => {
                 core.counters.blocked.bump();

@@ -27,10 +27,11 @@ pub use respond::{Abort, Answering, BodyPlan};
 
 use std::rc::Rc;
 
-use penstock_policies::Dialect;
+use penstock_policies::{Dialect, Direction, Finding};
 use penstock_recorder::frame::Outcome;
 
 use crate::tap::{End, Record};
+use crate::telemetry::Ended;
 
 /// What every phase carries.
 struct Call {
@@ -38,6 +39,8 @@ struct Call {
     /// The session in text: `x-request-id`, and how a person refers to this call.
     id: String,
     dialect: Dialect,
+    /// The pattern of its path; empty for none that is known.
+    route: &'static str,
     record: Record,
     model: Option<String>,
     /// Status that the client got, once it got one.
@@ -58,6 +61,19 @@ impl Call {
             model: self.model.as_deref(),
         };
         self.record.close(&self.core.tap, at, end);
+        self.core.tally.borrow_mut().call(&Ended {
+            route: self.route,
+            model: self.model.as_deref(),
+            outcome,
+            code,
+            timings: self.record.timings(),
+        });
+    }
+
+    /// What guards found goes into the record and is counted.
+    fn found(&mut self, at: u64, way: Direction, findings: &[Finding]) {
+        self.record.findings(&self.core.tap, at, way, findings);
+        self.core.tally.borrow_mut().findings(way, findings);
     }
 
     /// False when a frame of this call was lost and calls may not go on without their record.

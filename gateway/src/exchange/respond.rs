@@ -214,7 +214,6 @@ impl Forwarded {
     /// The fields of the answer's head that the client must not see, whatever the guard's action:
     /// what does not arrive needs no blocking.
     fn withheld(&mut self, head: &ResponseHead, now: u64) -> Vec<String> {
-        let core = self.call.core.clone();
         let way = Direction::Response;
         let passes = heads::passes_to_client;
         let found = heads::inspect_fields(
@@ -224,9 +223,7 @@ impl Forwarded {
             &head.fields,
             passes,
         );
-        self.call
-            .record
-            .findings(&core.tap, now, way, &found.findings);
+        self.call.found(now, way, &found.findings);
         let mut withheld = found.withheld;
         let credential = self.in_force.credential.as_ref();
         if let Some(secret) = credential.and_then(|credential| credential.withheld()) {
@@ -533,8 +530,7 @@ impl Answering {
             self.masked = true;
             call.core.counters.masked_responses.bump();
         }
-        call.record
-            .findings(&call.core.tap, unix_ns(), Direction::Response, &findings);
+        call.found(unix_ns(), Direction::Response, &findings);
     }
 
     /// Notes since when the text that is held now has been held. Events that bring no text, such

@@ -26,6 +26,7 @@ use crate::config::{Config, Limits};
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
 use crate::identity::Principal;
+use crate::telemetry::Tallies;
 
 /// Which log, and which policies.
 #[derive(clap::Args, Debug)]
@@ -191,6 +192,7 @@ impl Candidate {
             in_force: ArcSwap::from_pointee(in_force),
             upstream_host: "localhost".to_owned(),
             cutoff: Cutoff::new(0),
+            tallies: Tallies::new(0),
         }))?;
         Ok(Self { stage, policy })
     }

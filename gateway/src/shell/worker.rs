@@ -134,6 +134,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
             timers.run(compio::time::sleep).await;
         });
         let cutter = compio::runtime::spawn(heed_cutoff(worker.clone(), seed.index));
+        let teller = compio::runtime::spawn(tell_tally(worker.clone(), seed.index));
         let sweeper = compio::runtime::spawn(sweep(worker.clone()));
         let marking = worker.clone();
         let marker =
@@ -161,8 +162,21 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let _ = worker.core.tap.settled();
         // What still runs is dropped with the runtime.
         worker.core.stopped.set(true);
-        drop((ticker, sweeper, cutter, marker));
+        drop((ticker, sweeper, cutter, teller, marker));
     });
+}
+
+/// Runs for ever: answers the control thread's questions for what this core has counted.
+async fn tell_tally(worker: Rc<Worker>, index: usize) {
+    let core = &worker.core;
+    let mut questions = core.node.tallies.questions();
+    // An error means that nobody is left to ask.
+    while questions.changed().await.is_ok() {
+        let generation = *questions.borrow_and_update();
+        let mut tally = core.tally.borrow().clone();
+        tally.ring_backlog = core.tap.backlog_count() as u64;
+        core.node.tallies.tell(index, generation, tally);
+    }
 }
 
 /// Closes what rested too long; otherwise an idle gateway would keep the engine's dead ends. Moves

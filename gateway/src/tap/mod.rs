@@ -156,7 +156,7 @@ impl Tap {
                     return true;
                 }
                 Err(PushError::TooLarge) => {
-                    inner.lose(&frame);
+                    inner.lose(&frame, &self.counters);
                     return false;
                 }
                 Err(PushError::Full) => {}
@@ -164,7 +164,7 @@ impl Tap {
         }
         if inner.lost.is_some() || inner.backlog.len() >= BACKLOG_FRAMES_MAX {
             // Once something was lost, what follows of it is of no use before the gap is written.
-            inner.lose(&frame);
+            inner.lose(&frame, &self.counters);
             return false;
         }
         inner.backlog.push_back(frame);
@@ -183,6 +183,11 @@ impl Tap {
         inner.backlog.is_empty()
     }
 
+    /// Frames that wait for room in the ring.
+    pub fn backlog_count(&self) -> usize {
+        self.inner.borrow().backlog.len()
+    }
+
     /// The wait for room is over. With `on_recorder_loss = "serve"` what waits is given up and counted, and
     /// true says that the exchange may go on; with `"refuse"` it must end.
     pub fn give_up(&self) -> bool {
@@ -191,7 +196,7 @@ impl Tap {
         }
         let mut inner = self.inner.borrow_mut();
         while let Some(frame) = inner.backlog.pop_front() {
-            inner.lose(&frame);
+            inner.lose(&frame, &self.counters);
         }
         true
     }
@@ -214,7 +219,7 @@ impl Inner {
             match self.push(&frame) {
                 Ok(()) => counters.frames.bump(),
                 Err(PushError::Full) => return self.backlog.push_front(frame),
-                Err(PushError::TooLarge) => self.lose(&frame),
+                Err(PushError::TooLarge) => self.lose(&frame, counters),
             }
         }
         if let Some(lost) = &self.lost {
@@ -225,7 +230,8 @@ impl Inner {
         }
     }
 
-    fn lose(&mut self, frame: &Frame) {
+    fn lose(&mut self, frame: &Frame, counters: &CoreCounters) {
+        counters.frames_lost.bump();
         match &mut self.lost {
             Some(lost) => {
                 lost.frames += 1;

@@ -188,6 +188,11 @@ impl Record {
         }
     }
 
+    /// When what happened.
+    pub(crate) fn timings(&self) -> Timings {
+        self.timings
+    }
+
     /// Text was held back for so long.
     pub(crate) fn held(&mut self, nanoseconds: u64) {
         self.timings.held_max = self.timings.held_max.max(nanoseconds);

@@ -9,18 +9,23 @@ use crossbeam::utils::CachePadded;
 use serde::Serialize;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
         /// One core's counters.
         #[derive(Debug, Default)]
-        pub struct CounterSet { $($(#[$doc])* pub $name: Counter,)* }
+        pub struct CounterSet { $($(#[doc = $doc])* pub $name: Counter,)* }
 
         /// Sums over all cores.
         #[derive(Debug, Default, Serialize)]
-        pub struct Totals { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Totals { $($(#[doc = $doc])* pub $name: u64,)* }
 
         impl Totals {
             fn add(&mut self, core: &CounterSet) {
                 $(self.$name += core.$name.read();)*
+            }
+
+            /// Every counter's name, what it counts, and its value.
+            pub fn described(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),*).trim(), self.$name),)*]
             }
         }
     };
@@ -62,6 +67,8 @@ counters! {
     unrecorded,
     /// Frames written to the ring.
     frames,
+    /// Frames that found no room and were lost; the log tells them as gaps.
+    frames_lost,
     /// Connections ended by a panic.
     panics,
 }

@@ -1,8 +1,11 @@
-//! What the gateway says of itself: log lines and counters. Never a body, never a credential.
+//! What the gateway says of itself: log lines, counters, distributions of times. Never a body, never
+//! a credential.
 
 mod counters;
+mod tally;
 
 pub use counters::{CoreCounters, CounterSet, Counters, Totals};
+pub use tally::{CALLS_MAX, CallKind, Ended, Gathered, Phase, Tallies, Tally, VerdictKind};
 
 use std::io::IsTerminal;
 

@@ -98,6 +98,8 @@ const ROUTES: &[&str] = &[
     "DELETE /revocations/{id}",
     "GET /healthz",
     "GET /keys",
+    "GET /histograms",
+    "GET /metrics",
     "GET /openapi.json",
     "GET /revocations",
     "GET /status",

@@ -24,6 +24,7 @@ mod keys;
 mod listeners;
 mod logout;
 mod messages;
+mod metrics;
 mod observe;
 mod permissions;
 mod process;

@@ -9,6 +9,7 @@
 mod health;
 mod keys;
 mod logout;
+mod metrics;
 mod operator;
 mod problem;
 mod reload;
@@ -70,13 +71,25 @@ type Shared = State<Arc<Api>>;
 struct Document;
 
 /// Binds the socket and serves it on a task of its own.
-pub(super) async fn serve(socket: PathBuf, api: Api) -> std::io::Result<()> {
+pub(super) async fn serve(socket: PathBuf, api: Arc<Api>) -> std::io::Result<()> {
     let listener = bind_unix(&socket)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let router = router(Arc::new(api)).into_make_service_with_connect_info::<operator::Operator>();
+    let router = router(api).into_make_service_with_connect_info::<operator::Operator>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!("the control API ended: {error}");
+        }
+    });
+    Ok(())
+}
+
+/// Serves `/metrics` alone on a port, on a task of its own.
+pub(super) fn serve_metrics(listener: std::net::TcpListener, api: Arc<Api>) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, metrics::alone(api)).await {
+            tracing::error!("the metrics' port ended: {error}");
         }
     });
     Ok(())
@@ -88,6 +101,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(openapi))
         .merge(health::routes())
         .merge(reload::routes())
+        .merge(metrics::routes())
         .merge(revocations::routes())
         .merge(keys::routes())
         .merge(logout::routes())

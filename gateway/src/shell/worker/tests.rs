@@ -19,7 +19,7 @@ use crate::config::Limits;
 use crate::cutoff::Cutoff;
 use crate::exchange::InForce;
 use crate::identity::IdentityShared;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Tallies};
 
 /// A core in this thread, with a double behind it.
 struct OneCore {
@@ -42,6 +42,7 @@ impl OneCore {
         let node = Node {
             name: "test".to_owned(),
             limits: Limits::default(),
+            tallies: Tallies::new(1),
             in_force: ArcSwap::from_pointee(InForce {
                 policy: Arc::new(PolicySet::allow_all()),
                 profiles: Profiles::from_names(&["openai".to_owned()]).unwrap(),

@@ -1,0 +1,349 @@
+//! The gateway's figures in OpenMetrics' text format, made anew for each scrape.
+//!
+//! Names begin with `penstock_`; counters end with `_total`, times are in seconds. Labels are bounded:
+//! routes and codes are the program's, guards and rules the operator's, models those that were
+//! really asked (see [`crate::telemetry::Tally`]).
+
+use std::fmt;
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::{Gathered, Phase, Totals};
+
+/// Media type of what [`render`] gives.
+pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the buckets, in microseconds: from a quick inspection to a long generation.
+const BOUNDS_US: [u64; 18] = [
+    10,
+    25,
+    50,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    30_000_000,
+    120_000_000,
+    600_000_000,
+];
+
+/// Everything that a scrape tells.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) gathered: Gathered,
+    pub(super) totals: Totals,
+    pub(super) cores: usize,
+    pub(super) policy_version: String,
+    pub(super) recorder: Option<bool>,
+    pub(super) revocations: u64,
+    pub(super) revoked_exchanges: u64,
+    pub(super) issuers: Vec<IssuerFigures>,
+}
+
+/// How an issuer's keys are.
+#[derive(Debug)]
+pub(super) struct IssuerFigures {
+    pub(super) name: String,
+    pub(super) keys: u64,
+    pub(super) fetched_unix: u64,
+}
+
+/// Figures as a registry takes them.
+#[derive(Debug)]
+struct Collected(Arc<Figures>);
+
+/// The text of one scrape.
+///
+/// # Errors
+/// None that can be met: writing to memory does not fail.
+pub(super) fn render(figures: Figures) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("penstock");
+    registry.register_collector(Box::new(Collected(Arc::new(figures))));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+// === impl Collected ===
+
+impl Collector for Collected {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        let Self(figures) = self;
+        let tally = &figures.gathered.tally;
+        page.info(
+            "build",
+            "The program.",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+        )?;
+        let policy = [("version", figures.policy_version.as_str())];
+        page.info("policy", "The policy in force.", &policy)?;
+        page.counters(
+            "calls",
+            "Calls that have ended, by route, model, outcome and error code.",
+            tally.calls().into_iter().map(|(kind, count)| {
+                let labels = [
+                    ("route", kind.route),
+                    ("model", kind.model.as_str()),
+                    ("outcome", kind.outcome),
+                    ("code", kind.code.as_str()),
+                ];
+                (labels, count)
+            }),
+        )?;
+        page.counters(
+            "verdicts",
+            "What guards found, by direction, guard, rule and action.",
+            tally.verdicts().into_iter().map(|(kind, count)| {
+                let labels = [
+                    ("direction", kind.direction),
+                    ("guard", kind.guard.as_str()),
+                    ("rule", kind.rule.as_str()),
+                    ("action", kind.action),
+                ];
+                (labels, count)
+            }),
+        )?;
+        page.phases(|phase| tally.phase(phase))?;
+        for (name, help, count) in figures.totals.described() {
+            page.counter(name, help, count)?;
+        }
+        figures.health(&mut page)
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    fn health(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge("cores", "Cores that serve.", self.cores as u64)?;
+        let help = "Cores that had no time to tell their figures, which are older ones.";
+        page.gauge("cores_late", help, self.gathered.late as u64)?;
+        if let Some(connected) = self.recorder {
+            let help = "Whether a recorder is connected.";
+            page.gauge("recorder_connected", help, u64::from(connected))?;
+            let help = "Frames that wait for room in the rings.";
+            page.gauge(
+                "ring_backlog_frames",
+                help,
+                self.gathered.tally.ring_backlog,
+            )?;
+        }
+        page.gauge("revocations", "Revocations in force.", self.revocations)?;
+        let help = "Exchanges that were ended because their caller was cut off.";
+        page.counter("revoked_exchanges", help, self.revoked_exchanges)?;
+        let of = |figure: fn(&IssuerFigures) -> u64| {
+            self.issuers
+                .iter()
+                .map(move |issuer| ([("issuer", issuer.name.as_str())], figure(issuer)))
+        };
+        let help = "Keys that an issuer publishes.";
+        page.gauges("issuer_keys", help, of(|issuer| issuer.keys))?;
+        let help = "When an issuer's keys were last fetched, in seconds since 1970.";
+        page.gauges(
+            "issuer_keys_fetched",
+            help,
+            of(|issuer| issuer.fetched_unix),
+        )
+    }
+}
+
+/// Writes families of metrics.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+// === impl Page ===
+
+impl Page<'_> {
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Info)?
+            .encode_info(&labels)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(family)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(family)
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn phases<'h>(&mut self, histogram: impl Fn(Phase) -> &'h Histogram<u64>) -> fmt::Result {
+        let help = "Time of calls in each phase of their lives, in seconds.";
+        let mut family =
+            self.0
+                .encode_descriptor("phase_seconds", help, None, MetricType::Histogram)?;
+        for phase in Phase::ALL {
+            let histogram = histogram(phase);
+            let sum = histogram.mean() * histogram.len() as f64 / 1e9;
+            let buckets = buckets(histogram);
+            family
+                .encode_family(&[("phase", phase.as_str())])?
+                .encode_histogram(sum, histogram.len(), &buckets, NO_EXEMPLARS)?;
+        }
+        Ok(())
+    }
+}
+
+type Exemplars = std::collections::HashMap<usize, Exemplar<[(&'static str, &'static str); 0], f64>>;
+const NO_EXEMPLARS: Option<&Exemplars> = None;
+
+/// Counts between one bound and the next, the last without an upper one.
+fn buckets(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    let mut from = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS_US.len() + 1);
+    let mut counted = 0;
+    for bound in BOUNDS_US {
+        let to = bound * 1000;
+        let count = histogram.count_between(from, to);
+        counted += count;
+        buckets.push((bound as f64 / 1e6, count));
+        // What is as good as equal to the bound has been counted below it.
+        from = histogram.highest_equivalent(to) + 1;
+    }
+    buckets.push((f64::INFINITY, histogram.len() - counted));
+    buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_recorder::frame::{Outcome, Timings};
+
+    use super::*;
+    use crate::telemetry::{Counters, Ended, Tally};
+
+    fn figures() -> Figures {
+        let mut tally = Tally::default();
+        for (model, total) in [("m", 20_000), ("a\"b\\c\nd", 3_000_000)] {
+            tally.call(&Ended {
+                route: "/v1/chat/completions",
+                model: Some(model),
+                outcome: Outcome::Completed,
+                code: None,
+                timings: Timings {
+                    inspected: 9_000,
+                    forwarded: 12_000,
+                    first_byte: 15_000,
+                    last_byte: total,
+                    held_max: 0,
+                },
+            });
+        }
+        let counters = Counters::new(1);
+        counters.core(0).shed.bump();
+        Figures {
+            gathered: Gathered { tally, late: 1 },
+            totals: counters.totals(),
+            cores: 1,
+            policy_version: "v".to_owned(),
+            recorder: Some(true),
+            revocations: 2,
+            revoked_exchanges: 3,
+            issuers: vec![IssuerFigures {
+                name: "corp".to_owned(),
+                keys: 4,
+                fetched_unix: 5,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_scrape_tells_calls_phases_and_health() {
+        let text = render(figures()).unwrap();
+        for line in [
+            "# TYPE penstock_calls counter",
+            "penstock_calls_total{route=\"/v1/chat/completions\",model=\"m\",outcome=\"completed\",\
+             code=\"\"} 1",
+            "penstock_shed_total 1",
+            "penstock_build_info{version=\"0.1.0\"} 1",
+            "penstock_policy_info{version=\"v\"} 1",
+            "penstock_cores_late 1",
+            "penstock_recorder_connected 1",
+            "penstock_revocations 2",
+            "penstock_revoked_exchanges_total 3",
+            "penstock_issuer_keys{issuer=\"corp\"} 4",
+            "penstock_phase_seconds_bucket{le=\"0.00001\",phase=\"inspect\"} 2",
+            "penstock_phase_seconds_bucket{le=\"0.000025\",phase=\"total\"} 1",
+            "penstock_phase_seconds_bucket{le=\"+Inf\",phase=\"total\"} 2",
+            "penstock_phase_seconds_count{phase=\"total\"} 2",
+        ] {
+            let found = text.lines().any(|it| it == line);
+            assert!(found, "{line}\nis not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_model_s_name_cannot_leave_its_label() {
+        let text = render(figures()).unwrap();
+        assert!(text.contains(r#"model="a\"b\\c\nd""#), "{text}");
+        for line in text.lines() {
+            assert!(
+                line.starts_with("# ") || line.starts_with("penstock_"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn buckets_hold_every_value_once() {
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 2).unwrap();
+        for exponent in 0..42 {
+            histogram.record(1 << exponent).unwrap();
+        }
+        let counted: u64 = buckets(&histogram).iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, histogram.len());
+    }
+}
