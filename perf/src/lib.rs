@@ -16,7 +16,8 @@
 //! - [`compare`]: rounds; [`report`]: statistics, table, JSON, CSV
 //! - [`overload`]: what a subject does with more than it can do
 //!
-//! Where that CPU time goes is shown by [`profile`]; how many cores so much of it needs, by [`plan`].
+//! Where that CPU time goes is shown by [`profile`]; whether it slips, in instructions, by [`bench`];
+//! how many cores so much of it needs, by [`plan`].
 //!
 //! Beside that, the text commands look at scanning alone, without any proxy:
 //!
@@ -27,6 +28,7 @@
 //! - [`detect`]: what is found and missed on labelled texts, and the alarms on wild ones
 //! - [`rulesets`], [`dice`], [`figures`]: sets of rules, repeatable chance, what is printed
 
+pub mod bench;
 pub mod compare;
 pub mod corpus;
 pub mod cpu;

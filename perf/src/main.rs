@@ -16,7 +16,7 @@ use penstock_perf::overload::command as overload;
 use penstock_perf::process;
 use penstock_perf::scenario::Scenario;
 use penstock_perf::upstream::Upstream;
-use penstock_perf::{corpus, hold, oracle, plan, profile, speed};
+use penstock_perf::{bench, corpus, hold, oracle, plan, profile, speed};
 
 /// Measures Penstock beside other proxies: CPU time per unit of work.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ enum Command {
     Detect(detect::Arguments),
     /// Write labelled texts made of the shipped rules' own examples.
     Vectors(vectors::Arguments),
+    /// Count instructions of small pieces of the data path, against the committed record.
+    Bench(bench::Arguments),
     /// Say how many cores so many requests a second need, from measured runs; or refuse to (exit 3).
     Plan(plan::Arguments),
     /// Show where the CPU time of the gateway goes under a scenario: a flame graph, and tables.
@@ -83,12 +85,8 @@ fn main() -> ExitCode {
         Command::Oracle(arguments) => oracle::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
-        Command::Plan(arguments) => {
-            return plan::run(&arguments).unwrap_or_else(|error| {
-                eprintln!("penstock-perf: {error}");
-                ExitCode::FAILURE
-            });
-        }
+        Command::Bench(arguments) => return end(bench::run(&arguments)),
+        Command::Plan(arguments) => return end(plan::run(&arguments)),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Launch { core, program } => process::launch(core, &program).map(|()| true),
         Command::Floor { upstream } => relay(upstream).map(|()| true),
@@ -97,14 +95,17 @@ fn main() -> ExitCode {
             rewritten,
         } => serve(&scenario, rewritten).map(|()| true),
     };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("penstock-perf: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end(outcome.map(|good| match good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }))
+}
+
+fn end(outcome: Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("penstock-perf: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 fn relay(upstream: SocketAddr) -> Result<()> {
