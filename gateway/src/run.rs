@@ -149,7 +149,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             config.control.key_lifetime_max.0,
         ),
         socket: config.control.socket.clone(),
-        metrics: metrics_listener(&config)?,
+        metrics: metrics_listener(config)?,
         facts: Facts {
             driver: "",
             cores: plan.serve.clone(),

@@ -1,8 +1,8 @@
 //! The gateway's figures in OpenMetrics' text format, made anew for each scrape.
 //!
-//! Names begin with `penstock_`; counters end with `_total`, times are in seconds. Labels are bounded:
-//! routes and codes are the program's, guards and rules the operator's, models those that were
-//! really asked (see [`crate::telemetry::Tally`]).
+//! Names begin with `penstock_`; counters end with `_total`, times are in seconds. Labels are
+//! bounded: routes and codes are the program's, guards and rules the operator's, models those that
+//! were really asked (see [`crate::telemetry::Tally`]).
 
 use std::fmt;
 use std::sync::Arc;

@@ -40,8 +40,8 @@ pub enum Target {
         /// The session's id.
         session: String,
     },
-    /// The logins of a person so far: every token that was issued up to a time. Later ones go on, and
-    /// so do their keys.
+    /// The logins of a person so far: every token that was issued up to a time. Later ones go on,
+    /// and so do their keys.
     Logins {
         /// The issuer's URL.
         issuer: String,

@@ -1,5 +1,5 @@
-//! What is cut off at one moment, in the form in which a core looks it up: by borrowed text, without
-//! a lock and without an allocation.
+//! What is cut off at one moment, in the form in which a core looks it up: by borrowed text,
+//! without a lock and without an allocation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,8 +121,8 @@ impl Snapshot {
 // === impl OfIssuer ===
 
 impl OfIssuer {
-    /// Whether this token belongs to a login that has ended. One that does not say when it was issued
-    /// does.
+    /// Whether this token belongs to a login that has ended. One that does not say when it was
+    /// issued does.
     fn ended(&self, principal: &Principal, now_unix: u64) -> bool {
         self.logins
             .get(principal.subject.as_str())

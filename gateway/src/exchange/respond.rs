@@ -555,7 +555,8 @@ impl Answering {
     }
 }
 
-/// Writes down a piece of the answer: what is sent, but where values were put back, the masked form.
+/// Writes down a piece of the answer: what is sent, but where values were put back, the masked
+/// form.
 fn record(call: &mut Call, piece: &[u8]) {
     if call.core.tap.enabled() && !piece.is_empty() {
         call.record.response_chunk(&call.core.tap, unix_ns(), piece);

@@ -71,8 +71,8 @@ impl ClaimRules {
         })
     }
 
-    /// Holds times and audience of a logout token against the rules; when it was made, 0 where it does
-    /// not say, and when it ends.
+    /// Holds times and audience of a logout token against the rules; when it was made, 0 where it
+    /// does not say, and when it ends.
     pub(super) fn logout_times(&self, claims: &Object, now_unix: u64) -> Result<(u64, u64), Fault> {
         let (_, expires) = self.check_times(claims, now_unix)?;
         self.check_audience(claims)?;

@@ -15,9 +15,9 @@
 //! 4. its signature, by a key of that issuer that is bound to that algorithm ([`keys`]);
 //! 5. its claims: audience, times, subject, groups ([`claims`]).
 //!
-//! A credential that begins with `pk_` is a key that this gateway has issued ([`issued`]): its checksum
-//! and then its hash are looked at, in a table that the control thread publishes, and it stands for
-//! its owner with the groups that it was given.
+//! A credential that begins with `pk_` is a key that this gateway has issued ([`issued`]): its
+//! checksum and then its hash are looked at, in a table that the control thread publishes, and it
+//! stands for its owner with the groups that it was given.
 //!
 //! What this module does not do: permissions (policies decide what a group may), opaque tokens and
 //! encrypted tokens. No token is kept, logged, or shown by any `Debug` here; the cache of verified

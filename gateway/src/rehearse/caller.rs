@@ -24,7 +24,8 @@ pub(super) struct Asked {
 // === impl Asked ===
 
 impl Asked {
-    /// The caller; the first error is for the one who asks, the second is what the caller would get.
+    /// The caller; the first error is for the one who asks, the second is what the caller would
+    /// get.
     pub(super) fn principal(
         &self,
         config: &Config,

@@ -2,9 +2,9 @@
 //! policies.
 //!
 //! A record holds what the model and the client saw, and that bounds what can be told. What passed
-//! is rehearsed again. What was masked is not there to be matched once more, so the rule that masked
-//! it is looked up in the candidate. What was refused or blocked has no text on record, so only what
-//! stopped it then is looked up, and what else might stop it is left open.
+//! is rehearsed again. What was masked is not there to be matched once more, so the rule that
+//! masked it is looked up in the candidate. What was refused or blocked has no text on record, so
+//! only what stopped it then is looked up, and what else might stop it is left open.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,8 @@ pub struct Arguments {
     /// An HTTP request, or the JSON body of one; `-` is standard input
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
-    /// The engine's answer: an HTTP response, or its body. Without it the request alone is looked at
+    /// The engine's answer: an HTTP response, or its body. Without it the request alone is looked
+    /// at
     #[arg(long, value_name = "FILE")]
     response: Option<PathBuf>,
     /// Where a body without a head is posted to

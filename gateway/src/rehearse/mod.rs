@@ -2,8 +2,8 @@
 //!
 //! Nothing is decided here. A rehearsed call goes through [`crate::exchange`] as a real one does,
 //! on a core without sockets, whose tap keeps what a recorder would have got. Only the token is not
-//! verified: the caller is whoever the asking says. [`explain`] tells about one call, [`diff`] about
-//! those of a log.
+//! verified: the caller is whoever the asking says. [`explain`] tells about one call, [`diff`]
+//! about those of a log.
 
 mod caller;
 pub mod diff;

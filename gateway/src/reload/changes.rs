@@ -1,7 +1,7 @@
 //! What of a changed `gateway.toml` counts at once, and what waits for a restart.
 //!
-//! Compared is what is written, key by key, so that no key can be forgotten: what is not on the list
-//! of [`LIVE`] keys is told as one that needs a restart.
+//! Compared is what is written, key by key, so that no key can be forgotten: what is not on the
+//! list of [`LIVE`] keys is told as one that needs a restart.
 
 use toml::{Table, Value};
 

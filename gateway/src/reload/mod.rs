@@ -2,8 +2,9 @@
 //!
 //! A reload reads all files in one state ([`read`]), compiles them away from every core, runs each
 //! rule's own examples, and puts the result in force with one store: a core takes it up with its
-//! next call. A call keeps what it began with to its end, answer included, and its record names that
-//! version. What is wrong is refused whole, with file, line and column, and what was in force stays.
+//! next call. A call keeps what it began with to its end, answer included, and its record names
+//! that version. What is wrong is refused whole, with file, line and column, and what was in force
+//! stays.
 //!
 //! It is asked for by `SIGHUP`, by the control API, and by the watch over the files. However often
 //! it is asked for, at most one reload runs and one waits; everybody who asked meanwhile is told of

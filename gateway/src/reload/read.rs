@@ -222,7 +222,8 @@ impl Disk for System {
             u64::try_from(seconds).unwrap_or(0),
             u32::try_from(nanoseconds).unwrap_or(0),
         );
-        // A time ahead of the clock says nothing of when it was written; a rest cannot be waited for.
+        // A time ahead of the clock says nothing of when it was written; a rest cannot be waited
+        // for.
         let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since);
         age.is_err() || age.is_ok_and(|age| age >= SETTLE)
     }

@@ -1,9 +1,9 @@
 //! Notices that files have changed, by looking.
 //!
-//! Every second all files are looked at (which are there, which inode, how large, changed when), and
-//! when they have changed and then stood still for a second, a reload is asked for. Looking was
-//! chosen over the kernel's notices (inotify): those belong to a folder's inode, so each link on the
-//! way to a file would have to be watched, and again whenever one is swapped, as configuration
+//! Every second all files are looked at (which are there, which inode, how large, changed when),
+//! and when they have changed and then stood still for a second, a reload is asked for. Looking was
+//! chosen over the kernel's notices (inotify): those belong to a folder's inode, so each link on
+//! the way to a file would have to be watched, and again whenever one is swapped, as configuration
 //! management does; they do not exist on network file systems; and their queue can overflow. A few
 //! hundred `stat` a second on the core that serves nobody cost nothing that anyone could notice.
 

@@ -1,4 +1,5 @@
-//! What is scanned: files, folders, standard input; bytes made text, with the way back to the bytes.
+//! What is scanned: files, folders, standard input; bytes made text, with the way back to the
+//! bytes.
 //!
 //! Rules read text, files hold bytes. What is UTF-8 is taken as it is; UTF-16 with a byte order
 //! mark is decoded; anything else is read around its invalid bytes, each run of which becomes one

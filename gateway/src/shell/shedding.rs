@@ -1,10 +1,10 @@
 //! Sheds load: a core that is late refuses new requests at once, rather than all of them in time.
 //!
-//! A request waits for its core behind everything that became ready before it. How long is measured,
-//! not guessed: when a head has been read, a mark goes through the core's loop, as a short timer,
-//! and the time until its turn comes is what anything that becomes ready now has to wait. One mark
-//! is under way at a time, none soon after the last, and none without requests: what measuring
-//! costs is not to be seen in a profile, and an idle core sleeps.
+//! A request waits for its core behind everything that became ready before it. How long is
+//! measured, not guessed: when a head has been read, a mark goes through the core's loop, as a
+//! short timer, and the time until its turn comes is what anything that becomes ready now has to
+//! wait. One mark is under way at a time, none soon after the last, and none without requests: what
+//! measuring costs is not to be seen in a profile, and an idle core sleeps.
 //!
 //! When every mark has been past the limit (`limits.queue_delay`) for some time, new requests are
 //! refused on their heads alone, before anybody is authenticated or a body is read: refusing costs
@@ -184,7 +184,6 @@ mod tests {
     fn a_mark_in_time_ends_counting() {
         let mut core = Clocked::new();
         for _ in 0..10 {
-            core.marks(100);
             core.marks(100);
             assert!(!core.refuses());
             core.marks(50);

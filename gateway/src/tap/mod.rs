@@ -123,7 +123,8 @@ impl Tap {
         self.enabled
     }
 
-    /// May a new exchange begin? With `on_recorder_loss = "refuse"` only while a recorder is connected.
+    /// May a new exchange begin? With `on_recorder_loss = "refuse"` only while a recorder is
+    /// connected.
     pub fn admits(&self) -> bool {
         if !self.enabled || self.recorder_alive.load(Ordering::Relaxed) || self.keeps() {
             return true;
@@ -188,8 +189,8 @@ impl Tap {
         self.inner.borrow().backlog.len()
     }
 
-    /// The wait for room is over. With `on_recorder_loss = "serve"` what waits is given up and counted, and
-    /// true says that the exchange may go on; with `"refuse"` it must end.
+    /// The wait for room is over. With `on_recorder_loss = "serve"` what waits is given up and
+    /// counted, and true says that the exchange may go on; with `"refuse"` it must end.
     pub fn give_up(&self) -> bool {
         if self.on_recorder_loss == OnLoss::Refuse {
             return false;

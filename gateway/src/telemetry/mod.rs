@@ -1,5 +1,5 @@
-//! What the gateway says of itself: log lines, counters, distributions of times. Never a body, never
-//! a credential.
+//! What the gateway says of itself: log lines, counters, distributions of times. Never a body,
+//! never a credential.
 
 mod counters;
 mod tally;

@@ -1,5 +1,5 @@
-//! Answers that are no stream, what is benign, what is blocked, and what engines do that no document
-//! tells.
+//! Answers that are no stream, what is benign, what is blocked, and what engines do that no
+//! document tells.
 
 use penstock_loadgen::client::{Call, Event};
 use serde_json::{Value, json};

@@ -97,8 +97,8 @@ fn the_document_is_openapi_and_tells_of_every_route() {
 const ROUTES: &[&str] = &[
     "DELETE /revocations/{id}",
     "GET /healthz",
-    "GET /keys",
     "GET /histograms",
+    "GET /keys",
     "GET /metrics",
     "GET /openapi.json",
     "GET /revocations",

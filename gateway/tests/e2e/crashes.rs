@@ -1,5 +1,5 @@
-//! Either side dies: calls fare as `on_recorder_loss` says, nothing that a client saw is missing from the
-//! record, and nothing is in it twice.
+//! Either side dies: calls fare as `on_recorder_loss` says, nothing that a client saw is missing
+//! from the record, and nothing is in it twice.
 
 use std::collections::HashMap;
 use std::time::Duration;

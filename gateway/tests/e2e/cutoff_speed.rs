@@ -1,8 +1,8 @@
 //! How soon a revocation takes effect: two hundred persons with a running stream each, revoked one
 //! after the other while other streams keep the cores busy.
 //!
-//! What is asserted is that each is cut, in order, everywhere, and that nobody else is; the times are
-//! printed (`--no-capture`), since a shared machine cannot promise any.
+//! What is asserted is that each is cut, in order, everywhere, and that nobody else is; the times
+//! are printed (`--no-capture`), since a shared machine cannot promise any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

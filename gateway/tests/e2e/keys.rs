@@ -1,5 +1,5 @@
-//! Keys that the gateway issues: what they open, for whom, until when, and that no secret of theirs is
-//! kept anywhere.
+//! Keys that the gateway issues: what they open, for whom, until when, and that no secret of theirs
+//! is kept anywhere.
 
 use penstock_loadgen::client::{Call, Response};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Keys that this gateway issues: listing, issuing, rotating, revoking.
 //!
-//! Who sends a token of an identity provider along acts as its owner and for themselves: they see and
-//! change their own keys, and give a key at most the groups that their token has. Who sends none is an
-//! operator, since they could open the socket: they say whose the key is and which groups it has, and
-//! it is kept who said so.
+//! Who sends a token of an identity provider along acts as its owner and for themselves: they see
+//! and change their own keys, and give a key at most the groups that their token has. Who sends
+//! none is an operator, since they could open the socket: they say whose the key is and which
+//! groups it has, and it is kept who said so.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Where identity providers say that a login has ended: OpenID Connect Back-Channel Logout 1.0.
 //!
-//! The provider posts a signed logout token. One with a session ends the tokens of that session; one
-//! with a subject alone ends every token of theirs that was issued until then, and not the next login.
-//! Issued keys are no logins and go on.
+//! The provider posts a signed logout token. One with a session ends the tokens of that session;
+//! one with a subject alone ends every token of theirs that was issued until then, and not the next
+//! login. Issued keys are no logins and go on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
