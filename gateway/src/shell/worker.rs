@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use compio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use compio::net::{TcpListener, UnixListener};
 use compio::runtime::Runtime;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -27,8 +27,6 @@ use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
 use crate::upstream::Pool;
 
-/// Connections accepted in one turn of the loop.
-const ACCEPTS_MAX: usize = 256;
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often upstream connections that rested too long are closed.
@@ -193,54 +191,36 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
+// One connection a turn of the loop: who calls already goes before who comes. All who wait at once, or
+// 32 of them, were tried: a late core then had thousands of callers, and was late for each of them.
 async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
-    let waiting = match listener.try_clone().and_then(TcpListener::from_std) {
-        Ok(waiting) => waiting,
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
         Err(error) => return tracing::error!("the TCP listener cannot be used: {error}"),
     };
-    let take = |stream: io::Result<TcpStream>, address| match stream.and_then(Io::tcp) {
-        Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
-        // The client is gone already.
-        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
-    };
     loop {
-        match waiting.accept().await {
-            Ok((stream, address)) => take(Ok(stream), address),
+        match listener.accept().await {
+            Ok((stream, address)) => match Io::tcp(stream) {
+                Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
+                // The client is gone already.
+                Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+            },
             Err(error) => retry_accept(&error).await,
-        }
-        for (stream, address) in those_who_wait(|| listener.accept()) {
-            take(TcpStream::from_std(stream), address);
         }
     }
 }
 
 async fn accept_unix(worker: Rc<Worker>, listener: std::os::unix::net::UnixListener) {
-    let waiting = match listener.try_clone().and_then(UnixListener::from_std) {
-        Ok(waiting) => waiting,
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
         Err(error) => return tracing::error!("the Unix listener cannot be used: {error}"),
     };
-    let take = |stream: io::Result<UnixStream>| match stream {
-        Ok(stream) => worker.clone().take(Io::unix(stream), Peer::Unix),
-        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
-    };
     loop {
-        match waiting.accept().await {
-            Ok((stream, _)) => take(Ok(stream)),
+        match listener.accept().await {
+            Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
             Err(error) => retry_accept(&error).await,
         }
-        for (stream, _) in those_who_wait(|| listener.accept()) {
-            take(UnixStream::from_std(stream));
-        }
     }
-}
-
-/// Who has connected meanwhile. One connection a turn of the loop would let a late core's clients
-/// wait out of sight, where nobody tells them that it is late.
-fn those_who_wait<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
-    // An error is that nobody waits, or one that the next `accept` of the loop meets and tells.
-    std::iter::repeat_with(accept)
-        .take(ACCEPTS_MAX)
-        .map_while(Result::ok)
 }
 
 async fn retry_accept(error: &io::Error) {
