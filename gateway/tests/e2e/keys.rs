@@ -194,7 +194,7 @@ fn a_key_ends_at_its_time_and_none_lives_for_ever() {
         setup.record = false;
         setup.control = "key_lifetime_max = \"48h\"".to_owned();
     });
-    let (id, secret) = create(&stack, &["--expires", "2s"]);
+    let (id, secret) = create(&stack, &["--expires", "5s"]);
     assert_eq!(ask(&stack, &secret).status(), 200);
     assert!(stack.wait(|| outcome(&stack, &secret) == refused("key_expired")));
     assert_eq!(key_of(&stack, &id)["state"], "expired");
@@ -235,7 +235,7 @@ fn a_rotated_key_overlaps_with_the_new_one() {
     let (id, old) = create(&stack, &[]);
     let (next, new) = issued(&verb_ok(
         &stack,
-        &["keys", "rotate", &id, "--overlap", "2s", "--json"],
+        &["keys", "rotate", &id, "--overlap", "5s", "--json"],
     ));
     assert_eq!(
         (ask(&stack, &old).status(), ask(&stack, &new).status()),
