@@ -150,3 +150,26 @@ const ORDINARY: &[&str] = &[
     "Größe und Maß: 30 €, 語言模型, Ελληνικά, русский текст.",
     "The bearer of this ticket may enter; do so before 10 a.m.",
 ];
+
+/// What is longer than `max_len` counts as a match without being asked for its checksum, so an
+/// expression whose matches are bounded must fit in it.
+#[test]
+fn no_bounded_expression_outgrows_its_rule() {
+    let mut outgrown = Vec::new();
+    for rule in rules(&[]) {
+        let parsed = regex_syntax::ParserBuilder::new()
+            .utf8(false)
+            .unicode(false)
+            .build()
+            .parse(rule.regex());
+        let Ok(parsed) = parsed else {
+            continue; // one that speaks of characters beyond ASCII
+        };
+        if let Some(longest) = parsed.properties().maximum_len() {
+            if longest > rule.max_len() {
+                outgrown.push(format!("{}: {longest} in {}", rule.id(), rule.max_len()));
+            }
+        }
+    }
+    assert!(outgrown.is_empty(), "{outgrown:#?}");
+}
