@@ -1,5 +1,6 @@
 //! `penstock-gateway run`: puts the parts together, starts the cores, and ends them.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,6 +74,12 @@ pub(crate) fn warnings(config: &Config, policy: &PolicySet) -> Vec<String> {
     }
     if !config.policy.enabled {
         warnings.push("POLICIES ARE OFF: nothing is authorized, inspected or masked".to_owned());
+    }
+    if let Some(address) = config.control.metrics.filter(|it| !it.ip().is_loopback()) {
+        warnings.push(format!(
+            "METRICS ARE OPEN: whoever reaches {address} reads, without a credential, which \
+             models are asked and what guards find; bind `metrics` to a loopback address"
+        ));
     }
     if !config.recorder.enabled {
         warnings.push("RECORDING IS OFF: no call leaves a trace".to_owned());
@@ -148,8 +155,8 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             node.cutoff.clone(),
             config.control.key_lifetime_max.0,
         ),
-        socket: config.control.socket.clone(),
-        metrics: metrics_listener(config)?,
+        socket: None,
+        metrics: None,
         facts: Facts {
             driver: "",
             cores: plan.serve.clone(),
@@ -171,7 +178,11 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         let signals = reloader.listen_for_signals();
         signals.map_err(|error| format!("SIGHUP cannot be had: {error}"))?;
         control.prepare().await?;
+        // All that listens is bound before anything is announced: who connects then waits, and is
+        // not turned away.
         let bound = Bound::bind(&config.listen, plan.serve.len()).map_err(|e| e.to_string())?;
+        control.socket = control_socket(config)?;
+        control.metrics = metrics_listener(config)?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {
             config,
@@ -198,7 +209,17 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     })
 }
 
-/// The port for `/metrics`, bound before anything is served.
+/// The control API's socket.
+fn control_socket(config: &Config) -> Result<Option<UnixListener>, String> {
+    let Some(socket) = &config.control.socket else {
+        return Ok(None);
+    };
+    let listener = shell::bind_unix(socket)
+        .map_err(|error| format!("[control] socket = {socket:?}: {error}"))?;
+    Ok(Some(listener))
+}
+
+/// The port for `/metrics`.
 fn metrics_listener(config: &Config) -> Result<Option<std::net::TcpListener>, String> {
     let Some(address) = config.control.metrics else {
         return Ok(None);

@@ -12,7 +12,8 @@ mod recorder;
 mod revocations;
 mod state;
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -45,9 +46,9 @@ pub struct Control {
     /// Policies and certificates.
     pub reloader: Reloader,
     /// Where the API listens.
-    pub socket: Option<PathBuf>,
+    pub socket: Option<UnixListener>,
     /// Where `/metrics` alone is served.
-    pub metrics: Option<std::net::TcpListener>,
+    pub metrics: Option<TcpListener>,
     /// What the API tells that does not change.
     pub facts: Facts,
     /// Policy in force and limits.
@@ -105,7 +106,7 @@ impl Control {
             api::serve_metrics(listener, api.clone())?;
         }
         if let Some(socket) = self.socket {
-            api::serve(socket, api).await?;
+            api::serve(socket, api)?;
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -15,7 +15,7 @@ mod problem;
 mod reload;
 mod revocations;
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -32,7 +32,6 @@ use super::revocations::Revocations;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
 use crate::reload::Reloader;
-use crate::shell::bind_unix;
 use crate::telemetry::Counters;
 
 pub use health::Facts;
@@ -70,9 +69,8 @@ type Shared = State<Arc<Api>>;
 )]
 struct Document;
 
-/// Binds the socket and serves it on a task of its own.
-pub(super) async fn serve(socket: PathBuf, api: Arc<Api>) -> std::io::Result<()> {
-    let listener = bind_unix(&socket)?;
+/// Serves the socket on a task of its own.
+pub(super) fn serve(listener: UnixListener, api: Arc<Api>) -> std::io::Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let router = router(api).into_make_service_with_connect_info::<operator::Operator>();
     tokio::spawn(async move {
