@@ -165,10 +165,10 @@ fn no_bounded_expression_outgrows_its_rule() {
         let Ok(parsed) = parsed else {
             continue; // one that speaks of characters beyond ASCII
         };
-        if let Some(longest) = parsed.properties().maximum_len() {
-            if longest > rule.max_len() {
-                outgrown.push(format!("{}: {longest} in {}", rule.id(), rule.max_len()));
-            }
+        if let Some(longest) = parsed.properties().maximum_len()
+            && longest > rule.max_len()
+        {
+            outgrown.push(format!("{}: {longest} in {}", rule.id(), rule.max_len()));
         }
     }
     assert!(outgrown.is_empty(), "{outgrown:#?}");
