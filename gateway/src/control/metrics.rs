@@ -10,10 +10,10 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::{Gathered, Phase, Totals};
@@ -182,27 +182,12 @@ impl Page<'_> {
         help: &str,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in values {
-            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(family)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(value).encode(family)
+        let values = values.into_iter();
+        self.family(
+            name,
+            help,
+            values.map(|(labels, value)| (labels, ConstCounter::new(value))),
+        )
     }
 
     fn gauges<L: EncodeLabelSet>(
@@ -211,11 +196,42 @@ impl Page<'_> {
         help: &str,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in values {
-            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        let values = values.into_iter();
+        self.family(
+            name,
+            help,
+            values.map(|(labels, value)| (labels, ConstGauge::new(value))),
+        )
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.one(name, help, ConstCounter::new(value))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.one(name, help, ConstGauge::new(value))
+    }
+
+    /// A metric without labels.
+    fn one<M: EncodeMetric + TypedMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        metric: M,
+    ) -> fmt::Result {
+        metric.encode(self.0.encode_descriptor(name, help, None, M::TYPE)?)
+    }
+
+    /// Metrics of one name, told apart by labels.
+    fn family<L: EncodeLabelSet, M: EncodeMetric + TypedMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (L, M)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, M::TYPE)?;
+        for (labels, metric) in values {
+            metric.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

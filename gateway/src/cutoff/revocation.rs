@@ -176,40 +176,14 @@ impl Wanted {
         if !is_text(&value) {
             return Err(TargetError::NotText(name));
         }
-        if name == "key" {
-            return match self.issuer {
-                None => Ok(Target::Key { key: value }),
-                Some(_) => Err(TargetError::KeyWithIssuer),
-            };
-        }
-        let issuer = resolve_issuer(self.issuer.as_deref(), issuers)?;
-        Ok(match name {
-            "subject" => Target::Subject {
-                issuer,
-                subject: value,
-            },
-            "owner" => Target::Owner {
-                issuer,
-                subject: value,
-            },
-            "client" => Target::Client {
-                issuer,
-                client: value,
-            },
-            "session" => Target::Session {
-                issuer,
-                session: value,
-            },
-            "logins" => Target::Logins {
-                issuer,
-                subject: value,
-                issued_up_to: crate::exchange::unix_seconds(),
-            },
-            _ => Target::Token {
-                issuer,
-                token: value,
-            },
-        })
+        let issuer = match (name, &self.issuer) {
+            ("key", None) => String::new(),
+            ("key", Some(_)) => return Err(TargetError::KeyWithIssuer),
+            (_, named) => resolve_issuer(named.as_deref(), issuers)?,
+        };
+        let now = crate::exchange::unix_seconds();
+        // The names above are the kinds.
+        Target::from_parts(name, issuer, value, Some(now)).ok_or(TargetError::NotOne)
     }
 }
 

@@ -21,7 +21,7 @@ use super::error::{
 };
 use super::header::Header;
 use super::issued::{self, IssuedKey};
-use super::json::Json;
+use super::json::{Json, Object};
 use super::keys::Fingerprint;
 use super::principal::Principal;
 use super::shared::{IdentityShared, Issuer};
@@ -171,9 +171,20 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Verifies a token from scratch, in the order that the module's documentation gives.
-fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verified, AuthError> {
-    let token = Compact::parse(token)?;
+/// What a token says, of an issuer that we know and signed by an algorithm that is accepted of it.
+/// Nothing of it is verified yet.
+pub(super) struct Said<'a> {
+    pub(super) header: Header<'a>,
+    pub(super) claims: Object,
+    pub(super) index: usize,
+    pub(super) issuer: &'a Issuer,
+}
+
+/// Reads a token up to its signature, in the order that the module's documentation gives.
+pub(super) fn read<'a>(
+    shared: &'a IdentityShared,
+    token: &'a Compact<'_>,
+) -> Result<Said<'a>, Fault> {
     let header = Header::read(&token.header)?;
     token.signature_is_canonical()?;
     let claims = token.payload()?;
@@ -181,8 +192,25 @@ fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verifi
     let index = shared.issuer_index(named).ok_or(UNKNOWN_ISSUER)?;
     let issuer = &shared.issuers[index];
     if !issuer.algorithms.contains(header.algorithm) {
-        return Err(UNSUPPORTED_ALGORITHM.into());
+        return Err(UNSUPPORTED_ALGORITHM);
     }
+    Ok(Said {
+        header,
+        claims,
+        index,
+        issuer,
+    })
+}
+
+/// Verifies a token from scratch.
+fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verified, AuthError> {
+    let token = Compact::parse(token)?;
+    let Said {
+        header,
+        claims,
+        index,
+        issuer,
+    } = read(shared, &token)?;
     header.check_type(&issuer.token_types)?;
 
     let (key, generation) = verify_signature(issuer, &token, &header, now_unix)?;

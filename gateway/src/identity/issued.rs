@@ -5,9 +5,9 @@
 //! pk_ 43 letters and digits, drawn at random  6 letters and digits: CRC-32 of the 43, in base 62
 //! ```
 //!
-//! The checksum tells a typing error from a wrong key before anything is looked up, and lets scanners
-//! find keys without false alarms. A key itself is nowhere kept: it is known by its BLAKE3 hash, which
-//! needs no salt and no stretching since nobody can guess 256 bits.
+//! The checksum tells a typing error from a wrong key before anything is looked up, and lets
+//! scanners find keys without false alarms. A key itself is nowhere kept: it is known by its BLAKE3
+//! hash, which needs no salt and no stretching since nobody can guess 256 bits.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -6,14 +6,10 @@
 //! logout, `nonce` is absent (an ID token has one, and must not pass for this), and `sub`, `sid` or
 //! both say who. That a `jti` is not used twice is for the caller to see to.
 
-use super::TOKEN_BYTES_MAX;
-use super::authenticator::verify_signature;
+use super::authenticator::{Said, read, verify_signature};
 use super::compact::Compact;
-use super::error::{
-    AuthError, Fault, NO_ISSUER, NOT_A_LOGOUT, TOKEN_TOO_LARGE, UNKNOWN_ISSUER,
-    UNSUPPORTED_ALGORITHM,
-};
-use super::header::{Header, TokenTypes};
+use super::error::{AuthError, Fault, NOT_A_LOGOUT};
+use super::header::TokenTypes;
 use super::json::{Json, Object};
 use super::shared::IdentityShared;
 
@@ -49,19 +45,13 @@ pub fn verify_logout(
     token: &[u8],
     now_unix: u64,
 ) -> Result<Logout, AuthError> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(TOKEN_TOO_LARGE.into());
-    }
     let token = Compact::parse(token)?;
-    let header = Header::read(&token.header)?;
-    token.signature_is_canonical()?;
-    let claims = token.payload()?;
-    let named = claims.get("iss").and_then(Json::as_str).ok_or(NO_ISSUER)?;
-    let index = shared.issuer_index(named).ok_or(UNKNOWN_ISSUER)?;
-    let issuer = &shared.issuers[index];
-    if !issuer.algorithms.contains(header.algorithm) {
-        return Err(UNSUPPORTED_ALGORITHM.into());
-    }
+    let Said {
+        header,
+        claims,
+        issuer,
+        ..
+    } = read(shared, &token)?;
     header.check_type(&TokenTypes::new(&[
         "logout+jwt".to_owned(),
         "JWT".to_owned(),
@@ -74,7 +64,7 @@ pub fn verify_logout(
     }
     let (subject, session) = who(&claims)?;
     Ok(Logout {
-        issuer: named.to_owned(),
+        issuer: issuer.rules.issuer.clone(),
         subject,
         session,
         token_id: identifier(&claims, "jti")?.ok_or(NOT_A_LOGOUT)?,

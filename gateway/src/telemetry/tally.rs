@@ -26,6 +26,8 @@ const VERDICTS_MAX: usize = 10_000;
 const NANOSECONDS_MAX: u64 = 3_600_000_000_000;
 /// Significant digits of what is timed: within 1 %.
 const DIGITS: u8 = 2;
+/// What is kept of a model's name, which callers choose.
+const MODEL_BYTES_MAX: usize = 128;
 /// A model's name where there are too many, and where it does not count.
 const OTHER: &str = "other";
 
@@ -175,6 +177,7 @@ impl Tally {
             0 => "",
             _ => ended.model.unwrap_or_default(),
         };
+        let model = &model[..model.floor_char_boundary(MODEL_BYTES_MAX)];
         self.count(ended.route, model, outcome, ended.code.unwrap_or_default());
         self.time(Phase::Inspect, 0, t.inspected);
         self.time(Phase::Forward, t.inspected, t.forwarded);
@@ -413,6 +416,10 @@ mod tests {
         assert_eq!(tally.calls().len(), CALLS_MAX + 1);
         let total: u64 = tally.calls().iter().map(|(_, count)| count).sum();
         assert_eq!(total, CALLS_MAX as u64 * 3, "none is lost");
+        let long = "é".repeat(1 << 20);
+        let mut other = Tally::default();
+        other.call(&ended(&long, whole()));
+        assert_eq!(other.calls()[0].0.model.len(), MODEL_BYTES_MAX);
         tally.call(&ended("model-0", whole()));
         let first = tally.calls().into_iter().find(|it| it.0.model == "model-0");
         assert_eq!(first.map(|it| it.1), Some(2), "who was known stays known");
