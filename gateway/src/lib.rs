@@ -11,6 +11,7 @@ pub mod cutoff;
 pub mod exchange;
 pub mod http1;
 pub mod identity;
+pub mod notify;
 pub mod rehearse;
 pub mod reload;
 pub mod run;

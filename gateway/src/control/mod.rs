@@ -8,6 +8,7 @@
 mod api;
 mod keys;
 mod metrics;
+mod notify;
 mod recorder;
 mod revocations;
 mod state;
@@ -28,6 +29,7 @@ use crate::telemetry::Counters;
 
 pub use api::Facts;
 pub use keys::Keys;
+pub use notify::Notifier;
 pub use recorder::RingOffer;
 pub use revocations::Revocations;
 
