@@ -68,7 +68,10 @@ fn inspect(path: &Path) -> Result<Report, String> {
         config.identity.anonymous_groups.clone(),
     )
     .map_err(|errors| lines(errors.iter().map(ToString::to_string)))?;
-    if let Some(section) = &config.listen.tls {
+    for section in [&config.listen.tls, &config.control.tls]
+        .into_iter()
+        .flatten()
+    {
         shell::server_config(section).map_err(|error| error.to_string())?;
     }
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;

@@ -12,12 +12,12 @@ use penstock_policies::PolicySet;
 use penstock_recorder::ring;
 use tokio::sync::watch;
 
-use crate::config::{Config, CorePlan, Topology, UpstreamAddress};
-use crate::control::{Control, Facts, Keys, Revocations, RingOffer};
+use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
+use crate::control::{Access, Control, Facts, Keys, Revocations, RingOffer, TcpPlace};
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
-use crate::identity::{Authenticator, IdentityShared, IssuerConfig};
-use crate::reload::{self, Inputs, ProcessKey, Reloader};
+use crate::identity::{Authenticator, IdentityShared};
+use crate::reload::{self, Inputs, ProcessKey, Reloader, TlsSlot};
 use crate::shell::{self, Bound, Shutdown, WorkerSeed};
 use crate::tap::Tap;
 use crate::telemetry::{self, Counters, Tallies};
@@ -81,6 +81,15 @@ pub(crate) fn warnings(config: &Config, policy: &PolicySet) -> Vec<String> {
              models are asked and what guards find; bind `metrics` to a loopback address"
         ));
     }
+    let roles = &config.control.roles;
+    let nobody = [&roles.viewer, &roles.approver, &roles.admin]
+        .iter()
+        .all(|it| it.is_empty());
+    if config.control.listen.is_some() && nobody {
+        let reason = "[control.roles] names no group, so no token opens the control API over TCP; \
+                      the socket and one-time links of `penstock-gateway console` do";
+        warnings.push(reason.to_owned());
+    }
     if !config.recorder.enabled {
         warnings.push("RECORDING IS OFF: no call leaves a trace".to_owned());
     }
@@ -132,18 +141,20 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         config.identity.anonymous_groups.clone(),
     )
     .map_err(|errors| lines(errors.iter().map(ToString::to_string)))?;
-    let tls = match &config.listen.tls {
-        Some(section) => {
-            let first = shell::server_config(section).map_err(|error| error.to_string())?;
-            Some(Arc::new(ArcSwapOption::from(Some(first))))
-        }
-        None => None,
-    };
+    let tls = tls_slot(config.listen.tls.as_ref())?;
+    let control_tls = tls_slot(config.control.tls.as_ref())?;
     let counters = Counters::new(plan.serve.len());
     let recorder_alive = Arc::new(AtomicBool::new(false));
     let (taps, rings) = taps(config, &counters, &recorder_alive, &node.name)?;
     let (stop, shutdown) = watch::channel(false);
-    let reloader = Reloader::new(inputs, node.clone(), tls.clone(), process_key, warnings);
+    let reloader = Reloader::new(
+        inputs,
+        node.clone(),
+        tls.clone(),
+        control_tls.clone(),
+        process_key,
+        warnings,
+    );
     let mut control = Control {
         identity: identity.clone(),
         rings,
@@ -156,11 +167,15 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             config.control.key_lifetime_max.0,
         ),
         socket: None,
+        tcp: None,
+        access: Access::new(&config.control, &config.named_issuers()),
         metrics: None,
         facts: Facts {
             driver: "",
             cores: plan.serve.clone(),
             listen: None,
+            control_listen: None,
+            control_url: None,
             upstream: config.upstream.address.to_string(),
             recording: config.recorder.enabled,
             on_recorder_loss: config.recorder.on_recorder_loss,
@@ -182,6 +197,10 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         // not turned away.
         let bound = Bound::bind(&config.listen, plan.serve.len()).map_err(|e| e.to_string())?;
         control.socket = control_socket(config)?;
+        control.tcp = control_listener(config, control_tls)?;
+        let tcp = control.tcp.as_ref();
+        control.facts.control_listen = tcp.and_then(|tcp| tcp.listener.local_addr().ok());
+        control.facts.control_url = config.control.url_at(control.facts.control_listen);
         control.metrics = metrics_listener(config)?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {
@@ -219,6 +238,23 @@ fn control_socket(config: &Config) -> Result<Option<UnixListener>, String> {
     Ok(Some(listener))
 }
 
+/// The control API's port.
+fn control_listener(config: &Config, tls: Option<TlsSlot>) -> Result<Option<TcpPlace>, String> {
+    let Some(address) = config.control.listen else {
+        return Ok(None);
+    };
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| format!("[control] listen = \"{address}\": {error}"))?;
+    Ok(Some(TcpPlace { listener, tls }))
+}
+
+/// What a listener takes its certificate from.
+fn tls_slot(section: Option<&TlsSection>) -> Result<Option<TlsSlot>, String> {
+    let made = section.map(shell::server_config).transpose();
+    let made = made.map_err(|error| error.to_string())?;
+    Ok(made.map(|first| Arc::new(ArcSwapOption::from(Some(first)))))
+}
+
 /// The port for `/metrics`.
 fn metrics_listener(config: &Config) -> Result<Option<std::net::TcpListener>, String> {
     let Some(address) = config.control.metrics else {
@@ -230,10 +266,9 @@ fn metrics_listener(config: &Config) -> Result<Option<std::net::TcpListener>, St
 }
 
 fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {
-    let named = |issuer: &IssuerConfig| (issuer.name.clone(), issuer.url.clone());
     Revocations::new(
         node.cutoff.clone(),
-        config.issuers.iter().map(named).collect(),
+        config.named_issuers(),
         config.control.state_file(),
         config.control.revocations_file.clone(),
     )
@@ -311,7 +346,7 @@ struct Seeds<'a> {
     plan: &'a CorePlan,
     node: Arc<Node>,
     identity: Arc<IdentityShared>,
-    tls: Option<Arc<ArcSwapOption<rustls::ServerConfig>>>,
+    tls: Option<TlsSlot>,
     counters: Counters,
     shutdown: Shutdown,
 }

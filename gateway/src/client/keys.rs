@@ -1,6 +1,5 @@
 //! `penstock-gateway keys`: issues, lists, rotates and revokes keys.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -35,9 +34,6 @@ enum Verb {
 struct Common {
     #[command(flatten)]
     place: Place,
-    /// A file with a token of the owner's: act as they, for themselves
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     /// One JSON object in place of text
     #[arg(long)]
     json: bool,
@@ -47,7 +43,7 @@ struct Common {
 struct Create {
     #[command(flatten)]
     common: Common,
-    /// Whose it is: the subject as their tokens have it; not with --token-file
+    /// Whose it is, the subject as their tokens have it; with --token-file yours when absent
     #[arg(long, value_name = "SUBJECT", required_unless_present = "token_file")]
     owner: Option<String>,
     /// Name or URL of the owner's issuer; not needed where only one is configured
@@ -140,20 +136,8 @@ impl Common {
         call: impl FnOnce(&Client) -> Result<Value, ClientError>,
         text: impl FnOnce(&Value),
     ) -> ExitCode {
-        let outcome = self.client().and_then(|client| call(&client));
+        let outcome = self.place.client().and_then(|client| call(&client));
         report(outcome, self.json, text)
-    }
-
-    fn client(&self) -> Result<Client, ClientError> {
-        let client = self.place.client()?;
-        let Some(file) = &self.token_file else {
-            return Ok(client);
-        };
-        let token = std::fs::read_to_string(file).map_err(|error| ClientError::Unreachable {
-            place: file.display().to_string(),
-            reason: format!("cannot be read: {error}"),
-        })?;
-        Ok(client.with_token(token.trim()))
     }
 }
 

@@ -24,22 +24,30 @@ use crate::config::Config;
 /// How long a call may take: policies of thousands of rules take a while to compile.
 const CALL_MAX: Duration = Duration::from_secs(60);
 
-/// Which gateway is meant.
+/// Which gateway is meant, and who asks it.
 #[derive(Args, Clone, Debug)]
-#[group(id = "place", required = true, multiple = false)]
+#[command(group(clap::ArgGroup::new("place").required(true).multiple(false)))]
 pub struct Place {
-    /// Its control socket, or the URL of its control API
+    /// Its control socket, or the URL of its control API (https, or http on this machine)
     #[arg(long, value_name = "SOCKET_OR_URL", group = "place")]
     control: Option<String>,
     /// Its gateway.toml, which says where the control socket is
     #[arg(long, value_name = "FILE", group = "place")]
     config: Option<PathBuf>,
+    /// A file with your token of an identity provider; needed with a URL
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM certificates to trust with a URL, in place of the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// Calls one gateway's control API.
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// What is sent can be read on the way.
+    in_the_clear: bool,
     token: Option<String>,
     runtime: tokio::runtime::Runtime,
 }
@@ -83,8 +91,21 @@ impl Place {
             // The group is required, so the command line has refused this already.
             (None, None) => String::new(),
         };
-        Client::to(&place)
+        let ca = self.ca_file.as_deref().map(read).transpose()?;
+        let client = Client::trusting(&place, ca.as_deref())?;
+        let Some(file) = &self.token_file else {
+            return Ok(client);
+        };
+        let token = String::from_utf8_lossy(&read(file)?).trim().to_owned();
+        client.with_token(&token)
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, ClientError> {
+    std::fs::read(file).map_err(|error| ClientError::Unreachable {
+        place: file.display().to_string(),
+        reason: format!("cannot be read: {error}"),
+    })
 }
 
 fn socket_of(file: &Path) -> Result<String, ClientError> {
@@ -108,16 +129,25 @@ impl Client {
     /// # Errors
     /// When no client can be made.
     pub fn to(place: &str) -> Result<Self, ClientError> {
+        Self::trusting(place, None)
+    }
+
+    /// The same, trusting these PEM certificates in place of the system's.
+    fn trusting(place: &str, ca: Option<&[u8]>) -> Result<Self, ClientError> {
         let unreachable = |error: &dyn std::fmt::Display| ClientError::Unreachable {
             place: place.to_owned(),
             reason: error.to_string(),
         };
         // An error means that it was chosen before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let builder = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .timeout(CALL_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
+        if let Some(pem) = ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem);
+            builder = builder.tls_certs_only(certificates.map_err(|error| unreachable(&error))?);
+        }
         let is_url = place.starts_with("http://") || place.starts_with("https://");
         let (builder, base) = match is_url {
             true => (builder, place.trim_end_matches('/').to_owned()),
@@ -134,6 +164,7 @@ impl Client {
             .map_err(|error| unreachable(&error))?;
         Ok(Self {
             http,
+            in_the_clear: is_url && is_clear(&base),
             base,
             token: None,
             runtime,
@@ -141,10 +172,18 @@ impl Client {
     }
 
     /// The same client for somebody who acts by a token of their own.
-    #[must_use]
-    pub fn with_token(mut self, token: &str) -> Self {
+    ///
+    /// # Errors
+    /// When the token would travel in the clear, beyond this machine.
+    pub fn with_token(mut self, token: &str) -> Result<Self, ClientError> {
+        if self.in_the_clear {
+            return Err(ClientError::Unreachable {
+                place: self.base,
+                reason: "a token does not go out in the clear: write https://".to_owned(),
+            });
+        }
         self.token = Some(token.to_owned());
-        self
+        Ok(self)
     }
 
     /// Asks for something.
@@ -229,6 +268,18 @@ impl Client {
             })
         })
     }
+}
+
+/// Whether somebody between could read along.
+fn is_clear(url: &str) -> bool {
+    let parsed = reqwest::Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(|url| url.host_str());
+    let host = host.unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    url.starts_with("http://") && !is_here
 }
 
 /// What lies at the bottom of an error: "connection refused" rather than "error sending request".

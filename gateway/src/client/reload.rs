@@ -51,10 +51,15 @@ fn print(attempt: &Value) {
         "unchanged" => println!("policies are unchanged; policy {version} is in force"),
         _ => eprintln!("policies refused; policy {version} stays in force"),
     }
-    match text("tls").as_str() {
-        "applied" => println!("the certificate was read again"),
-        "refused" => eprintln!("the certificate was refused; the old one stays"),
-        _ => {}
+    for (member, name) in [
+        ("tls", "certificate"),
+        ("control_tls", "control listener's certificate"),
+    ] {
+        match text(member).as_str() {
+            "applied" => println!("the {name} was read again"),
+            "refused" => eprintln!("the {name} was refused; the old one stays"),
+            _ => {}
+        }
     }
     let list = |name: &str| attempt[name].as_array().cloned().unwrap_or_default();
     for error in list("errors") {

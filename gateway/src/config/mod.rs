@@ -5,6 +5,7 @@
 //! (files that exist, addresses that parse, values in range), so that a gateway that starts
 //! does not discover a typing error on its first request.
 
+mod control;
 mod cores;
 mod limits;
 mod strict;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use control::{LocalPerson, LoginSection, RoleGroups};
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
 pub use strict::ConfigError;
@@ -187,6 +189,20 @@ pub struct ControlSection {
     /// Where `GET /metrics` is served in the clear, for a scraper that cannot reach the socket:
     /// `127.0.0.1:9464`. Absent: on the socket alone.
     pub metrics: Option<SocketAddr>,
+    /// Where the control API and the console listen besides the socket: `127.0.0.1:9443`.
+    pub listen: Option<SocketAddr>,
+    /// TLS there; mandatory unless it is a loopback address.
+    pub tls: Option<TlsSection>,
+    /// What links to the console begin with, where that is not the bound address.
+    pub url: Option<String>,
+    /// Which groups may do what.
+    pub roles: RoleGroups,
+    /// Persons behind user ids of this machine.
+    pub local: Vec<LocalPerson>,
+    /// Signing in to the console at an identity provider.
+    pub login: Option<LoginSection>,
+    /// The folder with the recorder's segments, for the console to show.
+    pub log_dir: Option<PathBuf>,
 }
 
 /// The file of an SQLite database.
@@ -257,6 +273,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Name and URL of each issuer.
+    pub fn named_issuers(&self) -> Vec<(String, String)> {
+        let named = |issuer: &IssuerConfig| (issuer.name.clone(), issuer.url.clone());
+        self.issuers.iter().map(named).collect()
+    }
+
     fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| {
             if path.is_relative() {
@@ -272,11 +294,18 @@ impl Config {
             &mut self.recorder.socket,
             &mut self.control.socket,
             &mut self.control.revocations_file,
+            &mut self.control.log_dir,
         ];
         optional.into_iter().flatten().for_each(resolve);
-        if let Some(tls) = &mut self.listen.tls {
+        for tls in [&mut self.listen.tls, &mut self.control.tls]
+            .into_iter()
+            .flatten()
+        {
             resolve(&mut tls.certificate);
             resolve(&mut tls.key);
+        }
+        if let Some(login) = &mut self.control.login {
+            login.client_secret_file.iter_mut().for_each(resolve);
         }
         if let UpstreamAddress::Unix(path) = &mut self.upstream.address {
             resolve(path);
@@ -322,6 +351,7 @@ impl Config {
         for issuer in &self.issuers {
             issuer.validate()?;
         }
+        self.control.validate(&self.named_issuers())?;
         self.limits.validate()
     }
 }
@@ -412,6 +442,13 @@ impl Default for ControlSection {
             revocations_file: None,
             metrics: None,
             key_lifetime_max: Span::secs(KEY_LIFETIME_MAX_S),
+            listen: None,
+            tls: None,
+            url: None,
+            roles: RoleGroups::default(),
+            local: Vec::new(),
+            login: None,
+            log_dir: None,
         }
     }
 }

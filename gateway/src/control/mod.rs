@@ -1,12 +1,13 @@
 //! The control thread: everything that is not the data path, on the housekeeping core, on tokio.
 //!
 //! Keys are kept fresh, rings are handed to the recorder and its absence noticed, policies and
-//! certificates are reloaded when they change, signals end the process gracefully, and a small API
-//! on a Unix socket says how the gateway is doing. Cores see the results as snapshots and flags;
+//! certificates are reloaded when they change, signals end the process gracefully, and an API, on a
+//! Unix socket and over TCP, says how the gateway is doing and takes orders. Cores see the results as snapshots and flags;
 //! none of them ever waits for this thread.
 
 mod api;
 mod keys;
+mod listen;
 mod metrics;
 mod notify;
 mod recorder;
@@ -27,8 +28,9 @@ use crate::identity::{self, IdentityShared};
 use crate::reload::Reloader;
 use crate::telemetry::Counters;
 
-pub use api::Facts;
+pub use api::{Access, Facts};
 pub use keys::Keys;
+pub use listen::TcpPlace;
 pub use notify::Notifier;
 pub use recorder::RingOffer;
 pub use revocations::Revocations;
@@ -49,6 +51,10 @@ pub struct Control {
     pub reloader: Reloader,
     /// Where the API listens.
     pub socket: Option<UnixListener>,
+    /// Where the API and the console listen over TCP.
+    pub tcp: Option<TcpPlace>,
+    /// Who may be an operator.
+    pub access: Access,
     /// Where `/metrics` alone is served.
     pub metrics: Option<TcpListener>,
     /// What the API tells that does not change.
@@ -94,6 +100,7 @@ impl Control {
         tokio::spawn(self.reloader.clone().run());
         let api = Arc::new(api::Api {
             facts: self.facts,
+            access: self.access,
             started,
             identity: self.identity,
             reloader: self.reloader,
@@ -107,8 +114,12 @@ impl Control {
         if let Some(listener) = self.metrics {
             api::serve_metrics(listener, api.clone())?;
         }
+        let router = api::router(api);
         if let Some(socket) = self.socket {
-            api::serve(socket, api)?;
+            listen::serve_unix(socket, router.clone())?;
+        }
+        if let Some(tcp) = self.tcp {
+            listen::serve_tcp(tcp, router)?;
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

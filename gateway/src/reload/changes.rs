@@ -6,12 +6,14 @@
 use toml::{Table, Value};
 
 /// Keys whose change counts with the next reload, with all that is below them.
-pub(super) const LIVE: [&str; 5] = [
+pub(super) const LIVE: [&str; 7] = [
     "policy",
     "upstream.profiles",
     "upstream.credential_file",
     "listen.tls.certificate",
     "listen.tls.key",
+    "control.tls.certificate",
+    "control.tls.key",
 ];
 
 /// The keys that are different and do not count before a restart, in the order in which they were

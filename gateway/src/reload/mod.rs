@@ -11,6 +11,7 @@
 //! that one, which began after they asked. Certificates come the same way but stand for themselves:
 //! a slip in a policy must not let a certificate run out, nor the other way round.
 
+mod certificate;
 mod changes;
 mod inputs;
 mod read;
@@ -20,17 +21,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use rustls::ServerConfig;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use utoipa::ToSchema;
 
-use crate::config::TlsSection;
 use crate::exchange::{InForce, Node, unix_ns};
-use crate::shell::server_config;
+use certificate::Certificate;
 
+pub use certificate::TlsSlot;
 pub use inputs::{Fault, Inputs, ProcessKey};
 
 /// Those who may wait for one reload. Whoever comes later is told to come again.
@@ -75,6 +74,8 @@ pub struct Attempt {
     pub policies: Outcome,
     /// What became of the certificate; absent where TLS is not configured.
     pub tls: Option<Outcome>,
+    /// The same of the control listener's.
+    pub control_tls: Option<Outcome>,
     /// The policy version in force now.
     pub policy_version: String,
     /// Everything that is wrong, where something was refused.
@@ -116,7 +117,8 @@ pub struct Reloader(Arc<Inner>);
 struct Inner {
     file: PathBuf,
     node: Arc<Node>,
-    tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
+    tls: Option<Certificate>,
+    control_tls: Option<Certificate>,
     process_key: ProcessKey,
     started: toml::Table,
     wake: Notify,
@@ -136,7 +138,6 @@ struct Waiting {
 struct Accepted {
     digest: blake3::Hash,
     warnings: Vec<String>,
-    tls: Option<(TlsSection, read::Look)>,
     /// What the watch looks at.
     wanted: read::Wanted,
     watches_policies: bool,
@@ -147,11 +148,15 @@ struct Accepted {
 impl Attempt {
     /// Whether nothing was refused.
     pub fn is_good(&self) -> bool {
-        self.policies != Outcome::Refused && self.tls != Some(Outcome::Refused)
+        !self.outcomes().contains(&Some(Outcome::Refused))
     }
 
     fn applied(&self) -> bool {
-        self.policies == Outcome::Applied || self.tls == Some(Outcome::Applied)
+        self.outcomes().contains(&Some(Outcome::Applied))
+    }
+
+    fn outcomes(&self) -> [Option<Outcome>; 3] {
+        [Some(self.policies), self.tls, self.control_tls]
     }
 }
 
@@ -162,12 +167,12 @@ impl Reloader {
     pub fn new(
         inputs: &Inputs,
         node: Arc<Node>,
-        tls: Option<Arc<ArcSwapOption<ServerConfig>>>,
+        tls: Option<TlsSlot>,
+        control_tls: Option<TlsSlot>,
         process_key: ProcessKey,
         warnings: Vec<String>,
     ) -> Self {
         let config = &inputs.config;
-        let section = config.listen.tls.clone().filter(|_| tls.is_some());
         let standing = Standing {
             version: node.in_force.load().policy.version().to_owned(),
             since_unix: unix_ns() / 1_000_000_000,
@@ -180,17 +185,14 @@ impl Reloader {
         let accepted = Accepted {
             digest: inputs.digest,
             warnings,
-            tls: section.map(|section| {
-                let look = look_at(&section);
-                (section, look)
-            }),
             wanted: inputs::wanted_by(config),
             watches_policies: config.policy.watch,
         };
         Self(Arc::new(Inner {
             file: config.file.clone(),
             node,
-            tls,
+            tls: Certificate::new(tls, config.listen.tls.as_ref()),
+            control_tls: Certificate::new(control_tls, config.control.tls.as_ref()),
             process_key,
             started: inputs.table.clone(),
             wake: Notify::new(),
@@ -281,8 +283,13 @@ impl Inner {
                 Outcome::Refused
             }
         };
-        let section = read.ok().and_then(|inputs| inputs.config.listen.tls);
-        let tls = self.certificate(section, &mut errors);
+        let (of_data, of_control) = match read {
+            Ok(inputs) => (inputs.config.listen.tls, inputs.config.control.tls),
+            Err(_) => (None, None),
+        };
+        let tls = self.tls.as_ref().map(|it| it.reload(of_data, &mut errors));
+        let control_tls = self.control_tls.as_ref();
+        let control_tls = control_tls.map(|it| it.reload(of_control, &mut errors));
         let warnings = lock(&self.accepted).warnings.clone();
         let attempt = Attempt {
             triggers,
@@ -290,6 +297,7 @@ impl Inner {
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             policies,
             tls,
+            control_tls,
             policy_version: self.node.in_force.load().policy.version().to_owned(),
             errors,
             warnings,
@@ -329,35 +337,6 @@ impl Inner {
         Outcome::Applied
     }
 
-    /// Puts a certificate in force if its files changed and fit each other. Where the configuration
-    /// cannot be read, the files are those that it named before.
-    fn certificate(&self, section: Option<TlsSection>, errors: &mut Vec<Fault>) -> Option<Outcome> {
-        let snapshot = self.tls.as_ref()?;
-        let (before, seen) = lock(&self.accepted).tls.clone()?;
-        let section = section.unwrap_or(before);
-        let look = look_at(&section);
-        if look == seen {
-            return Some(Outcome::Unchanged);
-        }
-        // Looked at before and after: a pair that is replaced meanwhile is read again.
-        let made = server_config(&section);
-        if look_at(&section) != look {
-            errors.push(Fault::of(&section.certificate, "changed while it was read"));
-            return Some(Outcome::Refused);
-        }
-        match made {
-            Ok(config) => {
-                snapshot.store(Some(config));
-                lock(&self.accepted).tls = Some((section, look));
-                Some(Outcome::Applied)
-            }
-            Err(error) => {
-                errors.push(Fault::from(&error));
-                Some(Outcome::Refused)
-            }
-        }
-    }
-
     /// Into the log, and into what the API tells; but not that a look at the files brought nothing.
     fn tell(&self, attempt: &Attempt) {
         let Attempt {
@@ -379,10 +358,14 @@ impl Inner {
             }
             Outcome::Unchanged => tracing::debug!(?triggers, "policies are unchanged"),
         }
-        match attempt.tls {
-            Some(Outcome::Applied) => tracing::info!("TLS certificate read again"),
-            Some(Outcome::Refused) => tracing::error!("TLS files not taken, the old ones stay"),
-            _ => {}
+        for (listener, outcome) in [("", attempt.tls), ("control ", attempt.control_tls)] {
+            match outcome {
+                Some(Outcome::Applied) => tracing::info!("{listener}TLS certificate read again"),
+                Some(Outcome::Refused) => {
+                    tracing::error!("{listener}TLS files not taken, the old ones stay");
+                }
+                _ => {}
+            }
         }
         for key in &attempt.needs_restart {
             tracing::warn!(
@@ -406,18 +389,6 @@ impl Inner {
             (true, false) => standing.unchanged += 1,
         }
         standing.last = Some(attempt.clone());
-    }
-}
-
-/// How the files of a certificate are at this moment.
-fn look_at(section: &TlsSection) -> read::Look {
-    read::Look::at(&read::System, &wanted_of(section))
-}
-
-fn wanted_of(section: &TlsSection) -> read::Wanted {
-    read::Wanted {
-        files: vec![section.certificate.clone(), section.key.clone()],
-        folders: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::read::{Look, System, Wanted};
-use super::{Reloader, Trigger, lock, wanted_of};
+use super::{Reloader, Trigger, lock};
 
 /// How often files are looked at, and how long they must have stood still.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,8 +51,9 @@ fn wanted(reloader: &Reloader) -> Wanted {
         wanted = accepted.wanted.clone();
         wanted.files.push(reloader.0.file.clone());
     }
-    if let Some((section, _)) = &accepted.tls {
-        wanted.files.extend(wanted_of(section).files);
+    let certificates = [&reloader.0.tls, &reloader.0.control_tls];
+    for certificate in certificates.into_iter().flatten() {
+        wanted.files.extend(certificate.wanted().files);
     }
     wanted
 }

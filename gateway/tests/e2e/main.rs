@@ -26,6 +26,7 @@ mod logout;
 mod messages;
 mod metrics;
 mod observe;
+mod operators;
 mod permissions;
 mod process;
 mod recording;

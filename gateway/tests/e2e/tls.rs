@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::stack::{MODEL, Stack, post_bytes, scripted, wait};
 
 /// A key pair and its certificate, which signs itself.
-struct Pair {
+pub(crate) struct Pair {
     certificate: rcgen::Certificate,
     key: rcgen::KeyPair,
 }
@@ -49,7 +49,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 // === impl Pair ===
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]);
         let certificate = params
@@ -59,7 +59,7 @@ impl Pair {
         Self { certificate, key }
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         self.write_certificate(folder);
         fs::write(folder.join("key.pem"), self.key_pem()).expect("the key is written");
     }

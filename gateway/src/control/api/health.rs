@@ -2,6 +2,7 @@
 //! reason while they cannot; `GET /status` tells what runs: driver, cores, policy, issuers,
 //! recorder, counters.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,10 @@ pub struct Facts {
     pub cores: Vec<usize>,
     /// The bound TCP address.
     pub listen: Option<String>,
+    /// Where the control API and the console are reached over TCP.
+    pub control_listen: Option<SocketAddr>,
+    /// What links to the console begin with.
+    pub control_url: Option<String>,
     /// Where the model is.
     pub upstream: String,
     /// Whether calls are recorded.
@@ -32,10 +37,13 @@ pub struct Facts {
     pub on_recorder_loss: OnLoss,
 }
 
+/// For anybody: a load balancer has no token.
+pub(super) fn open_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(healthz))
+}
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(healthz))
-        .routes(routes!(status))
+    OpenApiRouter::new().routes(routes!(status))
 }
 
 /// Whether calls can be served.
@@ -53,7 +61,7 @@ async fn healthz(State(api): Shared) -> (StatusCode, Json<Value>) {
 }
 
 /// What runs: driver, cores, policy, issuers, recorder, counters.
-#[utoipa::path(get, path = "/status", tag = "health",
+#[utoipa::path(get, path = "/status", tag = "health", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "What runs.", body = Object)))]
 async fn status(State(api): Shared) -> Json<Value> {
     let issuers: Vec<Value> = api
@@ -76,6 +84,10 @@ async fn status(State(api): Shared) -> Json<Value> {
         "driver": api.facts.driver,
         "cores": api.facts.cores,
         "listen": api.facts.listen,
+        "control": {
+            "listen": api.facts.control_listen,
+            "url": api.facts.control_url,
+        },
         "upstream": api.facts.upstream,
         "policy_version": api.node.in_force.load().policy.version(),
         "policy": api.reloader.standing(),

@@ -1,33 +1,39 @@
 //! Keys that this gateway issues: listing, issuing, rotating, revoking.
 //!
-//! Who sends a token of an identity provider along acts as its owner and for themselves: they see
-//! and change their own keys, and give a key at most the groups that their token has. Who sends
-//! none is an operator, since they could open the socket: they say whose the key is and which
-//! groups it has, and it is kept who said so.
+//! Anybody with a token of an identity provider looks after their own keys: they see and change
+//! those, and give a key at most the groups that their token has. Operators see all keys. Admins
+//! change them, too, and issue keys for others: they say whose the key is and which groups it has,
+//! and it is kept who said so.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::operator::Operator;
+use super::operator::{Operator, Person, Role};
 use super::problem::{Body, Problem, Query};
 use super::revocations::{Made, PAGE, PAGE_MAX, text};
 use super::{Api, Shared};
 use crate::control::keys::{KEY_GROUPS_MAX, KeyEntry, KeyError, KeyState, NewKey};
 use crate::cutoff::{TEXT_BYTES_MAX, Target, format_time, parse_until, resolve_issuer};
 use crate::exchange::unix_seconds;
-use crate::identity::{Authenticator, IssuedKey, PrincipalKind};
+use crate::identity::IssuedKey;
 
 /// How long a key goes on after it was rotated, when nothing else is said.
 const OVERLAP: &str = "24h";
 /// The longest that it may.
 const OVERLAP_MAX_S: u64 = 7 * 24 * 3600;
+
+/// Who made a key that its owner made.
+const OWNER: &str = "owner";
+/// Said to whoever is nobody in particular.
+const NO_OWNER: &str =
+    "`owner` is needed: every key is a person's. Or send the owner's token along";
 
 /// A key to be issued.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -126,18 +132,8 @@ struct KeyPart {
     limit: Option<usize>,
 }
 
-/// Who asks.
-enum Caller {
-    /// Whoever could open the socket.
-    Operator(Operator),
-    /// A person, by a token of their own.
-    Person {
-        issuer: String,
-        subject: String,
-        tenant: String,
-        groups: Vec<String>,
-    },
-}
+/// Who asks, as far as keys are concerned.
+struct Caller(Operator);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -147,17 +143,16 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// All keys, or the caller's own when their token is sent along; the oldest first.
-#[utoipa::path(get, path = "/keys", tag = "keys", params(KeyPart), responses(
+#[utoipa::path(get, path = "/keys", tag = "keys", security(("bearer" = [])), params(KeyPart), responses(
     (status = 200, description = "A part of the list.", body = KeyPage),
     (status = 400, description = "The query is not understood.", body = Problem),
     (status = 401, description = "The token that was sent along is not accepted.", body = Problem)))]
 async fn list_keys(
     State(api): Shared,
     Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
     Query(part): Query<KeyPart>,
 ) -> Result<Json<KeyPage>, Problem> {
-    let caller = Caller::of(&api, operator, &headers)?;
+    let caller = Caller(operator);
     let limit = part.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let wanted = |key: &IssuedKey| {
         caller.may_see(key) && part.subject.as_ref().is_none_or(|it| *it == key.subject)
@@ -171,7 +166,7 @@ async fn list_keys(
 }
 
 /// Issues a key; the answer is the only place where it is ever shown.
-#[utoipa::path(post, path = "/keys", tag = "keys", request_body = WantedKey, responses(
+#[utoipa::path(post, path = "/keys", tag = "keys", security(("bearer" = [])), request_body = WantedKey, responses(
     (status = 201, description = "It works from now on.", body = Issued),
     (status = 401, description = "The token that was sent along is not accepted.", body = Problem),
     (status = 403, description = "The token has not all of these groups.", body = Problem),
@@ -181,17 +176,16 @@ async fn list_keys(
 async fn issue_key(
     State(api): Shared,
     Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
     Body(wanted): Body<WantedKey>,
 ) -> Result<(StatusCode, Json<Issued>), Problem> {
-    let caller = Caller::of(&api, operator, &headers)?;
+    let caller = Caller(operator);
     let new = caller.new_key(&api, wanted)?;
     let (entry, secret) = api.keys.issue(new).await?;
     Ok((StatusCode::CREATED, Json(issued(&api, &entry, &secret))))
 }
 
 /// Issues a key like this one; the old one goes on for a while, so that its users can change over.
-#[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", request_body = Rotation,
+#[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", security(("bearer" = [])), request_body = Rotation,
     params(("id" = String, Path, description = "The key's id.")),
     responses(
         (status = 201, description = "The new key works from now on.", body = Issued),
@@ -203,13 +197,14 @@ async fn issue_key(
 async fn rotate_key(
     State(api): Shared,
     Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
     Path(id): Path<String>,
     Body(rotation): Body<Rotation>,
 ) -> Result<(StatusCode, Json<Issued>), Problem> {
-    let caller = Caller::of(&api, operator, &headers)?;
+    let caller = Caller(operator);
     let old = caller.find(&api, &id)?;
-    caller.check_groups(&old.key.groups)?;
+    if !caller.is_admin() {
+        caller.check_groups(&old.key.groups)?;
+    }
     let overlap = rotation.overlap.as_deref().unwrap_or(OVERLAP);
     let overlap_s = humantime::parse_duration(overlap)
         .map(|span| span.as_secs())
@@ -218,13 +213,13 @@ async fn rotate_key(
         .ok_or_else(|| Problem::invalid("`overlap` must be a span up to 7days, such as 24h"))?;
     let expires = rotation.expires.map(|text| time("expires", &text));
     let expires = expires.transpose()?;
-    let by = caller.to_string();
+    let by = caller.name_for(&old.key);
     let (entry, secret) = api.keys.rotate(&id, expires, overlap_s, by).await?;
     Ok((StatusCode::CREATED, Json(issued(&api, &entry, &secret))))
 }
 
 /// Revokes a key for good: a revocation of kind `key`, which ends the calls under way with it.
-#[utoipa::path(post, path = "/keys/{id}/revoke", tag = "keys", request_body = Reason,
+#[utoipa::path(post, path = "/keys/{id}/revoke", tag = "keys", security(("bearer" = [])), request_body = Reason,
     params(("id" = String, Path, description = "The key's id.")),
     responses(
         (status = 201, description = "In force, and written down.", body = Made),
@@ -235,17 +230,16 @@ async fn rotate_key(
 async fn revoke_key(
     State(api): Shared,
     Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
     Path(id): Path<String>,
     Body(Reason { reason }): Body<Reason>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
-    let caller = Caller::of(&api, operator, &headers)?;
-    caller.find(&api, &id)?;
+    let caller = Caller(operator);
+    let entry = caller.find(&api, &id)?;
     let reason = text("reason", reason)?;
     let target = Target::Key { key: id };
     let revoked = api
         .revocations
-        .revoke(target, None, reason, caller.to_string());
+        .revoke(target, None, reason, caller.name_for(&entry.key));
     let (revocation, effect) = revoked.await?;
     let revocation = revocation.as_ref().clone();
     Ok((StatusCode::CREATED, Json(Made { revocation, effect })))
@@ -254,56 +248,38 @@ async fn revoke_key(
 // === impl Caller ===
 
 impl Caller {
-    /// A token that is sent along is verified as on the data plane, and must be good.
-    fn of(api: &Api, operator: Operator, headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(token) = headers.get("authorization") else {
-            return Ok(Self::Operator(operator));
-        };
-        let refused =
-            |code: &str, message: &str| Problem::new(StatusCode::UNAUTHORIZED, code, message);
-        let now = unix_seconds();
-        let principal = Authenticator::new(api.identity.clone(), 1)
-            .authenticate(Some(token.as_bytes()), now)
-            .map_err(|error| refused(error.code, error.message))?;
-        if principal.kind != PrincipalKind::Oidc {
-            let message = "Send a token of an identity provider: a key cannot look after keys.";
-            return Err(refused("not_a_person", message));
-        }
-        if api.node.cutoff.revokes(&principal, now) {
-            return Err(refused("revoked", "This access was revoked."));
-        }
-        Ok(Self::Person {
-            issuer: principal.issuer.clone(),
-            subject: principal.subject.clone(),
-            tenant: principal.tenant.clone(),
-            groups: principal.groups.clone(),
-        })
+    fn owns(&self, key: &IssuedKey) -> bool {
+        let is_theirs = |it: &Person| it.issuer == key.issuer && it.subject == key.subject;
+        self.0.person().is_some_and(is_theirs)
     }
 
     fn may_see(&self, key: &IssuedKey) -> bool {
-        match self {
-            Self::Operator(_) => true,
-            Self::Person {
-                issuer, subject, ..
-            } => *issuer == key.issuer && *subject == key.subject,
-        }
+        self.0.may(Role::Viewer).is_ok() || self.owns(key)
     }
 
-    /// A key of theirs. Another's is as unknown as one that is not there.
+    fn is_admin(&self) -> bool {
+        self.0.may(Role::Admin).is_ok()
+    }
+
+    /// A key that they may change. Who may not even see it is not told that it is there.
     fn find(&self, api: &Api, id: &str) -> Result<KeyEntry, Problem> {
         let entry = api.keys.find(id)?;
-        match self.may_see(&entry.key) {
-            true => Ok(entry),
-            false => Err(KeyError::Unknown(id.to_owned()).into()),
+        if self.owns(&entry.key) {
+            return Ok(entry);
         }
+        if !self.may_see(&entry.key) {
+            return Err(KeyError::Unknown(id.to_owned()).into());
+        }
+        self.0.may(Role::Admin)?;
+        Ok(entry)
     }
 
     /// A person gives no group away that they do not have now.
     fn check_groups(&self, wanted: &[String]) -> Result<(), Problem> {
-        let Self::Person { groups, .. } = self else {
+        let Some(person) = self.0.person() else {
             return Ok(());
         };
-        match wanted.iter().find(|group| !groups.contains(group)) {
+        match wanted.iter().find(|group| !person.groups.contains(group)) {
             None => Ok(()),
             Some(other) => {
                 let detail = format!("the token does not have the group {other:?}");
@@ -317,61 +293,55 @@ impl Caller {
     }
 
     fn new_key(&self, api: &Api, wanted: WantedKey) -> Result<NewKey, Problem> {
-        let name = text("name", wanted.name)?;
-        let expires_unix = time("expires", &wanted.expires)?;
-        let stated = wanted.groups.map(checked_groups).transpose()?;
-        let created_by = self.to_string();
-        match (self, wanted.owner) {
-            (Self::Operator(_), None) => Err(Problem::invalid(
-                "`owner` is needed: every key is a person's. Or send the owner's token along",
-            )),
-            (Self::Operator(_), Some(owner)) => {
-                let issuer = resolve_issuer(owner.issuer.as_deref(), api.revocations.issuers())
-                    .map_err(|error| Problem::invalid(error.to_string()))?;
-                Ok(NewKey {
-                    tenant: issuer.clone(),
-                    issuer,
-                    subject: text("owner.subject", owner.subject)?,
-                    groups: stated
-                        .ok_or_else(|| Problem::invalid("`groups` is needed; [] for none"))?,
-                    name,
-                    expires_unix,
-                    created_by,
-                })
-            }
-            (Self::Person { .. }, Some(_)) => Err(Problem::invalid(
-                "`owner` and a token of the owner's exclude each other",
-            )),
-            (
-                Self::Person {
-                    issuer,
-                    subject,
-                    tenant,
-                    groups,
-                },
-                None,
-            ) => {
-                let stated = stated.unwrap_or_else(|| groups.clone());
-                self.check_groups(&stated)?;
-                Ok(NewKey {
-                    issuer: issuer.clone(),
-                    subject: subject.clone(),
-                    tenant: tenant.clone(),
-                    groups: checked_groups(stated)?,
-                    name,
-                    expires_unix,
-                    created_by,
-                })
-            }
+        match wanted.owner {
+            Some(_) => self.key_of_another(api, wanted),
+            None => self.own_key(wanted),
         }
     }
-}
 
-impl std::fmt::Display for Caller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Operator(operator) => write!(f, "{operator}"),
-            Self::Person { .. } => f.write_str("owner"),
+    fn key_of_another(&self, api: &Api, wanted: WantedKey) -> Result<NewKey, Problem> {
+        if !self.is_admin() && self.0.role.is_none() {
+            return Err(Problem::invalid(
+                "`owner` and a token of the owner's exclude each other",
+            ));
+        }
+        self.0.may(Role::Admin)?;
+        let groups = wanted.groups.map(checked_groups).transpose()?;
+        let owner = wanted.owner.ok_or_else(|| Problem::invalid(NO_OWNER))?;
+        let issuer = resolve_issuer(owner.issuer.as_deref(), api.revocations.issuers())
+            .map_err(|error| Problem::invalid(error.to_string()))?;
+        Ok(NewKey {
+            tenant: issuer.clone(),
+            issuer,
+            subject: text("owner.subject", owner.subject)?,
+            groups: groups.ok_or_else(|| Problem::invalid("`groups` is needed; [] for none"))?,
+            name: text("name", wanted.name)?,
+            expires_unix: time("expires", &wanted.expires)?,
+            created_by: self.0.to_string(),
+        })
+    }
+
+    fn own_key(&self, wanted: WantedKey) -> Result<NewKey, Problem> {
+        let person = self.0.person().ok_or_else(|| Problem::invalid(NO_OWNER))?;
+        let stated = wanted.groups.map(checked_groups).transpose()?;
+        let stated = stated.unwrap_or_else(|| person.groups.clone());
+        self.check_groups(&stated)?;
+        Ok(NewKey {
+            issuer: person.issuer.clone(),
+            subject: person.subject.clone(),
+            tenant: person.tenant.clone(),
+            groups: checked_groups(stated)?,
+            name: text("name", wanted.name)?,
+            expires_unix: time("expires", &wanted.expires)?,
+            created_by: OWNER.to_owned(),
+        })
+    }
+
+    /// How they stand as the one who changed this key.
+    fn name_for(&self, key: &IssuedKey) -> String {
+        match self.owns(key) {
+            true => OWNER.to_owned(),
+            false => self.0.to_string(),
         }
     }
 }

@@ -64,7 +64,7 @@ pub(in crate::control) fn alone(api: Arc<Api>) -> axum::Router {
 }
 
 /// Figures in OpenMetrics' text format.
-#[utoipa::path(get, path = "/metrics", tag = "metrics",
+#[utoipa::path(get, path = "/metrics", tag = "metrics", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "OpenMetrics 1.0, text.", body = String,
         content_type = MEDIA_TYPE)))]
 async fn metrics(State(api): Shared) -> Response {
@@ -98,7 +98,7 @@ async fn metrics(State(api): Shared) -> Response {
 }
 
 /// Whole distributions of the times of calls, merged over all cores.
-#[utoipa::path(get, path = "/histograms", tag = "metrics",
+#[utoipa::path(get, path = "/histograms", tag = "metrics", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "Since the gateway started.", body = Histograms)))]
 async fn histograms(State(api): Shared) -> Response {
     let gathered = gather(&api).await;

@@ -1,5 +1,6 @@
 //! The control API: JSON over HTTP, on a Unix socket that only the gateway's own user and group may
-//! use. Whoever can connect is an operator; the data plane's ports never carry it.
+//! use, and on TCP where configured. The data plane's ports never carry it. Who may do what is said
+//! in [`operator`].
 //!
 //! Each subject is a file with its handlers and a `routes` function; [`routes`] joins them. What a
 //! handler says of itself with `utoipa::path` is the OpenAPI document at `/openapi.json`, so the
@@ -10,20 +11,24 @@ mod health;
 mod keys;
 mod logout;
 mod metrics;
-mod operator;
+pub(in crate::control) mod operator;
 mod problem;
 mod reload;
 mod revocations;
 
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -35,14 +40,20 @@ use crate::reload::Reloader;
 use crate::telemetry::Counters;
 
 pub use health::Facts;
+pub use operator::Access;
 use problem::Problem;
 
 /// The largest body that the API reads; what it takes are short objects.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+/// The largest body that is read at all, for routes that take more than most.
+const ANY_BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a body may take.
+const BODY_MAX: Duration = Duration::from_secs(15);
 
 /// Everything that handlers need.
 pub(super) struct Api {
     pub(super) facts: Facts,
+    pub(super) access: Access,
     pub(super) started: Instant,
     pub(super) identity: Arc<IdentityShared>,
     pub(super) node: Arc<Node>,
@@ -62,23 +73,26 @@ type Shared = State<Arc<Api>>;
 #[openapi(
     info(
         title = "Penstock control API",
-        description = "What operators see of a gateway and tell it. Served on its control socket.",
+        description = "What operators see of a gateway and tell it. Served on its control socket, \
+            whose users administer it, and over TCP where `[control] listen` says so, for bearers of \
+            an identity provider's token. Where `security` names a role, a group of the token's must \
+            give it (`[control.roles]`); without one any role may.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    modifiers(&Bearer)
 )]
 struct Document;
 
-/// Serves the socket on a task of its own.
-pub(super) fn serve(listener: UnixListener, api: Arc<Api>) -> std::io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    let router = router(api).into_make_service_with_connect_info::<operator::Operator>();
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!("the control API ended: {error}");
-        }
-    });
-    Ok(())
+/// How operators show who they are.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", scheme);
+    }
 }
 
 /// Serves `/metrics` alone on a port, on a task of its own.
@@ -93,31 +107,72 @@ pub(super) fn serve_metrics(listener: std::net::TcpListener, api: Arc<Api>) -> s
     Ok(())
 }
 
-/// All subjects; a new one is a line here.
-fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::with_openapi(Document::openapi())
+/// For anybody: what tells nothing, and what brings a proof of its own along.
+fn open_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(openapi))
+        .merge(health::open_routes())
+        .merge(logout::routes())
+}
+
+/// For whoever is known, with a role or without: their own affairs.
+fn own_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().merge(keys::routes())
+}
+
+/// For operators; a new subject is a line here. Each route's `security` states the role that it
+/// needs, and that is what is asked for.
+fn operator_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .merge(health::routes())
         .merge(reload::routes())
         .merge(metrics::routes())
         .merge(revocations::routes())
-        .merge(keys::routes())
-        .merge(logout::routes())
 }
 
 /// The document, as it is served and printed.
 fn document() -> OpenApi {
-    routes().into_openapi()
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(open_routes())
+        .merge(own_routes())
+        .merge(operator_routes())
+        .into_openapi()
 }
 
-fn router(api: Arc<Api>) -> Router {
-    let (router, _) = routes().split_for_parts();
-    router
+/// Everything that the control listeners serve.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    let plain = |routes: OpenApiRouter<Arc<Api>>| routes.split_for_parts().0;
+    let known = from_fn_with_state(api.clone(), operator::known);
+    let needs = Arc::new(operator::Needs::of(&document()));
+    let with_role = from_fn_with_state((api.clone(), needs), operator::with_role);
+    plain(open_routes())
+        .merge(plain(own_routes()).route_layer(known))
+        .merge(plain(operator_routes()).route_layer(with_role))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(axum::middleware::from_fn(operator::identify))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(whole_body))
         .with_state(api)
+}
+
+/// Reads the body within its time, so that no handler waits for one that does not come.
+async fn whole_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, ANY_BODY_BYTES_MAX);
+    match tokio::time::timeout(BODY_MAX, read).await {
+        Ok(Ok(bytes)) => {
+            next.run(Request::from_parts(parts, Body::from(bytes)))
+                .await
+        }
+        Ok(Err(_)) => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Problem::new(status, "request_too_large", "The body is too large.").into_response()
+        }
+        Err(_) => {
+            let detail = "The body did not come in time.";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).into_response()
+        }
+    }
 }
 
 /// This document.

@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// Reads all files again and puts what is good in force; the answer comes when that is over.
-#[utoipa::path(post, path = "/reload", tag = "policies", responses(
+#[utoipa::path(post, path = "/reload", tag = "policies", security(("bearer" = ["admin"])), responses(
     (status = 200, description = "Everything is in force, or was already.", body = Attempt),
     (status = 422, description = "Something is wrong; what was in force stays.", body = Attempt),
     (status = 429, description = "Too many wait for a reload already.", body = Problem)))]

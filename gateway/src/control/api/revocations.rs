@@ -67,7 +67,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// Those in force, the oldest first.
-#[utoipa::path(get, path = "/revocations", tag = "revocations", params(Part), responses(
+#[utoipa::path(get, path = "/revocations", tag = "revocations", params(Part),
+    security(("bearer" = ["viewer"])), responses(
     (status = 200, description = "A part of the list.", body = Page),
     (status = 400, description = "The query is not understood.", body = Problem)))]
 async fn list(State(api): Shared, Query(part): Query<Part>) -> Json<Page> {
@@ -82,6 +83,7 @@ async fn list(State(api): Shared, Query(part): Query<Part>) -> Json<Page> {
 
 /// Cuts somebody off; the answer comes when it has taken effect on every core.
 #[utoipa::path(post, path = "/revocations", tag = "revocations", request_body = NewRevocation,
+    security(("bearer" = ["admin"])),
     responses(
         (status = 201, description = "In force, and written down.", body = Made),
         (status = 422, description = "Nobody is meant by it.", body = Problem),
@@ -112,6 +114,7 @@ async fn revoke(
 
 /// Takes a revocation back.
 #[utoipa::path(delete, path = "/revocations/{id}", tag = "revocations",
+    security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The revocation's id.")),
     responses(
         (status = 200, description = "It is no longer in force.", body = Revocation),
