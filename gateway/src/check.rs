@@ -92,10 +92,14 @@ fn describe(guard: &GuardSummary) -> String {
         direction,
         action,
         rules,
+        approvers,
         observes,
     } = guard;
     let s = if *rules == 1 { "" } else { "s" };
-    format!("guard \"{name}\": {direction}, {action}, {rules} rule{s}{observes}")
+    let approvers = approvers
+        .as_ref()
+        .map_or_else(String::new, |approvers| format!(" for {approvers}"));
+    format!("guard \"{name}\": {direction}, {action}{approvers}, {rules} rule{s}{observes}")
 }
 
 // === impl Report ===
@@ -111,6 +115,12 @@ impl Report {
         );
         for guard in &summary.guards {
             println!("  {}", describe(guard));
+        }
+        for hold in &summary.holds {
+            println!("  hold {hold}");
+        }
+        for tokenizer in &summary.tokenizers {
+            println!("  tokens {tokenizer}");
         }
         for (pack, rules) in &summary.packs {
             let s = if *rules == 1 { "" } else { "s" };
@@ -148,6 +158,8 @@ impl Report {
             "files": summary.files,
             "grants": summary.grants,
             "guards": summary.guards.iter().map(describe).collect::<Vec<_>>(),
+            "holds": summary.holds,
+            "tokenizers": summary.tokenizers,
             "rules_used": summary.rules_used,
             "driver": self.driver.as_ref().ok(),
             "cores": self.plan.serve,

@@ -40,8 +40,9 @@ pub use inspect::{
     RATIO_FREE_BYTES, RequestVerdict, Scratch, TextVerdict, decode_content,
 };
 pub use policy::{
-    Denied, Glob, GuardSummary, Import, Library, Limits, Media, MediaSet, Observes, PolicyError,
-    PolicyFiles, PolicySet, PolicySources, PolicyText, Scope, Summary,
+    Approvers, Covers, Denied, Glob, GuardSummary, Hold, HoldCause, Import, Library, Limits,
+    Manner, Media, MediaSet, Observes, PolicyError, PolicyFiles, PolicySet, PolicySources,
+    PolicyText, Scope, Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};
 pub use respond::{

@@ -79,6 +79,8 @@ pub(crate) struct Findings {
     worst: Action,
     /// Kept apart, because a block may come after the list is full or has been taken.
     first_block: Option<Finding>,
+    /// The first of each guard that holds, listed or not: each of them must be approved.
+    held: Vec<Finding>,
     count: usize,
     /// What was masked and is to be put back in the answer.
     pub(crate) vault: Vault,
@@ -152,6 +154,7 @@ impl Default for Findings {
             list: Vec::new(),
             worst: Action::Allow,
             first_block: None,
+            held: Vec::new(),
             count: 0,
             vault: Vault::default(),
         }
@@ -161,15 +164,19 @@ impl Default for Findings {
 impl Findings {
     /// Counts a finding, and has it written out only if it is kept: a location under deep nesting
     /// is dear, and a body may have a million matches.
-    pub(crate) fn add(&mut self, action: Action, finding: impl FnOnce() -> Finding) {
+    pub(crate) fn add(&mut self, action: Action, guard: &str, finding: impl FnOnce() -> Finding) {
         self.worst = self.worst.max(action);
         let listed = self.count < FINDINGS_MAX;
         let blocks = action == Action::Block && self.first_block.is_none();
+        let holds = action == Action::Hold && self.held.iter().all(|held| &*held.guard != guard);
         self.count = self.count.saturating_add(1);
-        if !listed && !blocks {
+        if !listed && !blocks && !holds {
             return;
         }
         let finding = finding();
+        if holds {
+            self.held.push(finding.clone());
+        }
         debug_assert_eq!(finding.action, action);
         if blocks {
             self.first_block = Some(finding.clone());
@@ -195,7 +202,7 @@ impl Findings {
 
     /// Notes that a message would not have passed for a reason of its own, by its stable code.
     pub(crate) fn note(&mut self, code: &str) {
-        self.add(Action::Block, || Finding {
+        self.add(Action::Block, INSPECTION_GUARD, || Finding {
             guard: Arc::from(INSPECTION_GUARD),
             rule: Arc::from(code),
             action: Action::Block,
@@ -218,6 +225,11 @@ impl Findings {
         list
     }
 
+    /// Hands over the first finding of each guard that holds.
+    pub(crate) fn take_held(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.held)
+    }
+
     /// Hands the list over; the worst action and the count stay.
     pub(crate) fn take(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.list)
@@ -233,7 +245,7 @@ mod tests {
         let mut findings = Findings::default();
         let mut written = 0;
         let mut add = |action: Action| {
-            findings.add(action, || {
+            findings.add(action, "g", || {
                 written += 1;
                 Finding {
                     guard: "g".into(),

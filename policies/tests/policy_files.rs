@@ -18,7 +18,7 @@ fn bad_files_and_what_is_said_about_them() {
     let cases: &[(&str, &str)] = &[
         (
             "x = 1",
-            "main.toml:1:1: unknown key \"x\"; known here: grant, guard",
+            "main.toml:1:1: unknown key \"x\"; known here: grant, guard, hold, tokenizer",
         ),
         (
             "[[grants]]\n",
@@ -91,7 +91,7 @@ fn bad_files_and_what_is_said_about_them() {
             "[[guard]]\nname = \"g\"\ndirection = \"request\"\n\
              packs = [\"secrets\"]\naction = \"hold\"\n\
              approvers = { groups = [\"s\"], expires = \"soon\" }",
-            "main.toml:6:13: expires = \"soon\" is not a duration such as \"30m\"",
+            "main.toml:6:41: expires = \"soon\" is not a duration such as \"30m\"",
         ),
         ("[[guard]\n", "main.toml:1:"),
         ("a = \n", "main.toml:1:"),
@@ -254,20 +254,12 @@ fn the_version_is_that_of_everything_that_was_read() {
 }
 
 #[test]
-fn a_hold_without_approvers_is_warned_about() {
+fn a_guard_that_holds_names_its_approvers() {
     let dir = tempfile::tempdir().unwrap();
-    write(
-        dir.path(),
-        "main.toml",
-        &(GRANT.to_owned() + &guard("").replace("block", "hold")),
-    );
-    let policy = load(dir.path()).unwrap();
-    assert!(
-        policy
-            .warnings()
-            .iter()
-            .any(|w| w.contains("nobody is named to approve"))
-    );
+    let text = GRANT.to_owned() + &guard("").replace("block", "hold");
+    write(dir.path(), "main.toml", &text);
+    let errors = load(dir.path()).unwrap_err();
+    assert!(errors[0].contains("must say who may approve"), "{errors:?}");
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn compile(
     withheld: &[String],
 ) -> Result<PolicySet, Vec<Fault>> {
     let pack_dir = PolicyFiles::pack_dir(dir);
+    let tokenizer_dir = PolicyFiles::tokenizer_dir(dir);
     let below = |folder: &Path, fits: fn(&Path) -> bool| -> Result<Vec<PolicyText>, Vec<Fault>> {
         let paths: Vec<&PathBuf> = taken
             .keys()
@@ -199,6 +200,7 @@ fn compile(
         dir: dir.to_owned(),
         policies: below(dir, PolicyFiles::is_policy)?,
         packs: below(&pack_dir, PolicyFiles::is_pack)?,
+        tokenizers: below(&tokenizer_dir, PolicyFiles::is_tokenizer)?,
     };
     let compiled = PolicySet::compile(&files, key, withheld);
     compiled.map_err(|errors| errors.iter().map(Fault::from).collect())

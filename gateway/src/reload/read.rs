@@ -25,8 +25,9 @@ use penstock_policies::PolicyFiles;
 pub(super) const SETTLE: Duration = Duration::from_millis(50);
 /// How often it is read at most.
 const READS_MAX: usize = 20;
-/// The largest file.
+/// The largest file, and the largest that is a tokenizer.
 const FILE_BYTES_MAX: u64 = PolicyFiles::FILE_BYTES_MAX;
+const TOKENIZER_BYTES_MAX: u64 = PolicyFiles::TOKENIZER_BYTES_MAX;
 
 /// What is to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub(super) struct Folder {
 enum Holds {
     Policies,
     Packs,
+    Tokenizers,
 }
 
 /// What tells one state of a file from another.
@@ -120,9 +122,13 @@ fn read(
 ) -> Result<Vec<u8>, String> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let stamp = stamp.map_err(|kind| cannot(kind.into()))?;
-    if stamp.bytes > FILE_BYTES_MAX {
+    let bytes_max = match PolicyFiles::is_tokenizer(path) {
+        true => TOKENIZER_BYTES_MAX,
+        false => FILE_BYTES_MAX,
+    };
+    if stamp.bytes > bytes_max {
         let bytes = stamp.bytes;
-        return Err(format!("has {bytes} bytes; {FILE_BYTES_MAX} are the most"));
+        return Err(format!("has {bytes} bytes; {bytes_max} are the most"));
     }
     disk.read(path).map_err(cannot)
 }
@@ -130,7 +136,7 @@ fn read(
 // === impl Wanted ===
 
 impl Wanted {
-    /// The files of a policy folder and of its packs.
+    /// The files of a policy folder, of its packs and of its tokenizers.
     pub(super) fn policies(&mut self, dir: &Path) {
         self.folders.push(Folder {
             path: dir.to_owned(),
@@ -139,6 +145,10 @@ impl Wanted {
         self.folders.push(Folder {
             path: PolicyFiles::pack_dir(dir),
             holds: Holds::Packs,
+        });
+        self.folders.push(Folder {
+            path: PolicyFiles::tokenizer_dir(dir),
+            holds: Holds::Tokenizers,
         });
     }
 }
@@ -150,6 +160,7 @@ impl Folder {
         match self.holds {
             Holds::Policies => PolicyFiles::is_policy(path),
             Holds::Packs => PolicyFiles::is_pack(path),
+            Holds::Tokenizers => PolicyFiles::is_tokenizer(path),
         }
     }
 }

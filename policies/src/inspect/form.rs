@@ -8,10 +8,9 @@ use std::borrow::Cow;
 
 use super::multipart::{Form, WrittenPart};
 use super::{
-    BodyError, RequestVerdict, TOKEN_CHARS, media_granted, within_limits, within_media,
-    within_model_bytes,
+    BodyError, RequestVerdict, media_granted, within_limits, within_media, within_model_bytes,
 };
-use crate::policy::{Media, MediaSet, PolicySet, Scope};
+use crate::policy::{Extent, Media, MediaSet, PolicySet, Scope};
 use crate::profile::Route;
 use crate::rule::Speaker;
 use crate::verdict::{Action, Findings};
@@ -42,7 +41,7 @@ impl PolicySet {
             Form::read(content_type, body).map_err(|reason| BodyError::NotForm { reason })?;
         let head = Head::read(&form)?;
         let (mut findings, mut seen) = (Findings::default(), Findings::default());
-        let mut chars = 0;
+        let mut extent = Extent::default();
         let mut media = MediaSet::NONE;
         let mut parts = Vec::with_capacity(form.parts.len());
         let mut model = head.model.map(str::to_owned);
@@ -68,7 +67,7 @@ impl PolicySet {
                     std::str::from_utf8(part.content).map_err(|error| BodyError::NotForm {
                         reason: not_utf8(error),
                     })?;
-                chars += text.chars().count() as u64;
+                extent.add(text);
                 let mut text = Cow::Borrowed(text);
                 if mask(&mut text).is_some() {
                     if part.name == "model" {
@@ -93,7 +92,14 @@ impl PolicySet {
         if route.names_model && model.is_none() {
             return Err(BodyError::ModelMissing);
         }
-        let prompt_tokens = chars.div_ceil(TOKEN_CHARS);
+        let texts = |each: &mut dyn FnMut(&str)| {
+            let parts = form.parts.iter().filter(|part| part.is_text());
+            // Those that are text were found to be UTF-8 above.
+            parts
+                .filter_map(|part| std::str::from_utf8(part.content).ok())
+                .for_each(each);
+        };
+        let prompt_tokens = scope.count_tokens(route.operation, model.as_deref(), extent, texts);
         within_limits(
             scope,
             route,
@@ -123,9 +129,11 @@ impl PolicySet {
             write(&parts)
         });
         let vault = std::mem::take(&mut findings.vault);
+        let held = findings.take_held();
         let mut findings = findings.take();
         findings.extend(seen.take_observed());
-        Ok(RequestVerdict {
+        let verdict = RequestVerdict {
+            holds: Vec::new(),
             action,
             findings,
             vault,
@@ -135,7 +143,8 @@ impl PolicySet {
             stream: head.stream,
             prompt_tokens,
             media,
-        })
+        };
+        Ok(scope.hold(route, verdict, held))
     }
 }
 

@@ -21,7 +21,7 @@ pub use multipart::FORM_PARTS_MAX;
 pub use single::TextVerdict;
 
 use crate::mask::Vault;
-use crate::policy::{Asked, Denied, MediaSet, PolicySet, Scope};
+use crate::policy::{Asked, Denied, Extent, Hold, MediaSet, PolicySet, Scope};
 use crate::profile::{RequestBody, Route};
 use crate::rule::Speaker;
 use crate::text::{Doc, Edits, Kind, Parser, Role, is_protocol, render};
@@ -45,9 +45,11 @@ pub struct RequestVerdict {
     pub model: Option<String>,
     /// Whether a stream was asked for, if the body says.
     pub stream: Option<bool>,
-    /// Prompt length in tokens, estimated as the characters of all string values divided by four,
-    /// and one for each token id.
+    /// Prompt length in tokens, and one for each token id: of all string values, by the model's
+    /// tokenizer where a bound is set and one is known, otherwise their characters divided by four.
     pub prompt_tokens: u64,
+    /// What must be approved before the request may go on; empty unless the action is to hold.
+    pub holds: Vec<Hold>,
     /// What to write down instead of the body that goes on, where that has files in it: the same
     /// with each file's kind, length and digest in its place. Nobody has looked at a file, so it has
     /// no place in a log that is said to leak nothing.
@@ -63,9 +65,6 @@ pub struct Scratch {
     edits: Edits,
 }
 
-/// Characters that one token is taken to have. Engines differ; a bound needs one answer.
-const TOKEN_CHARS: u64 = 4;
-
 // === impl RequestVerdict ===
 
 impl RequestVerdict {
@@ -78,6 +77,7 @@ impl RequestVerdict {
             model: None,
             stream: None,
             prompt_tokens: 0,
+            holds: Vec::new(),
             recorded: None,
             media: MediaSet::NONE,
         }
@@ -106,13 +106,16 @@ impl PolicySet {
         if route.body == RequestBody::None {
             let empty = body.is_empty();
             return if empty {
-                Ok(RequestVerdict::allow())
+                Ok(scope.hold(route, RequestVerdict::allow(), Vec::new()))
             } else {
                 Err(BodyError::Unexpected)
             };
         }
-        if scope.is_everything() || (body.is_empty() && !route.names_model) {
+        if scope.is_everything() {
             return Ok(RequestVerdict::allow());
+        }
+        if body.is_empty() && !route.names_model {
+            return Ok(scope.hold(route, RequestVerdict::allow(), Vec::new()));
         }
         if body.is_empty() {
             return Err(BodyError::Empty);
@@ -131,17 +134,17 @@ fn inspect(
 ) -> Result<RequestVerdict, BodyError> {
     let head = Head::read(doc)?;
     let mut findings = Findings::default();
-    let mut chars = 0;
+    let mut extent = Extent::default();
     let mut seen = Findings::default();
     let (guarded, observed) = (scope.request(), scope.observed_request());
-    let token_ids = prompt::token_ids(doc, route.operation, guarded.is_some())?;
+    extent.ids = prompt::token_ids(doc, route.operation, guarded.is_some())?;
     let media = media::in_prompt(doc);
     let asks = |(_, sieve): Asked<'_>| sieve.asks_for_roles();
     let by_role = guarded.is_some_and(asks) || observed.is_some_and(asks);
     let mut roles = by_role.then(|| Roles::read(doc));
     doc.walk(&mut |place, text| {
         if text.role == Role::String {
-            chars += text.value.chars().count() as u64;
+            extent.add(text.value);
         }
         if guarded.is_none() && observed.is_none() || is_protocol(place, &text) {
             return;
@@ -160,7 +163,6 @@ fn inspect(
             edits.text(text.node, doc.span(text.node), masked);
         }
     });
-    let prompt_tokens = chars.div_ceil(TOKEN_CHARS).saturating_add(token_ids);
     // The name that counts is the one that the upstream will read.
     let model = head.model.map(|node| {
         let original = doc.str(node).unwrap_or_default();
@@ -175,6 +177,14 @@ fn inspect(
     if route.names_model && model.is_none() {
         return Err(BodyError::ModelMissing);
     }
+    let texts = |each: &mut dyn FnMut(&str)| {
+        doc.walk(&mut |_, text| {
+            if text.role == Role::String {
+                each(text.value);
+            }
+        });
+    };
+    let prompt_tokens = scope.count_tokens(route.operation, model.as_deref(), extent, texts);
     within_limits(
         scope,
         route,
@@ -195,9 +205,11 @@ fn inspect(
         body
     });
     let vault = std::mem::take(&mut findings.vault);
+    let held = findings.take_held();
     let mut findings = findings.take();
     findings.extend(seen.take_observed());
-    Ok(RequestVerdict {
+    let verdict = RequestVerdict {
+        holds: Vec::new(),
         vault,
         action,
         findings,
@@ -207,7 +219,8 @@ fn inspect(
         prompt_tokens,
         recorded: None,
         media,
-    })
+    };
+    Ok(scope.hold(route, verdict, held))
 }
 
 /// What no guard can read passes only where no guard looks, or where a grant says so.

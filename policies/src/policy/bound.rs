@@ -62,7 +62,7 @@ impl Bound {
         findings: &mut Findings,
         location: &dyn Fn() -> String,
     ) {
-        findings.add(self.on_excess, || Finding {
+        findings.add(self.on_excess, EXCESS_GUARD, || Finding {
             guard: Arc::from(EXCESS_GUARD),
             rule: Arc::from(EXCESS_RULE),
             action: self.on_excess,

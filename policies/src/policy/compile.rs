@@ -10,9 +10,11 @@ use super::engine::Engine;
 use super::error::PolicyError;
 use super::file::PolicyFile;
 use super::files::PolicyFiles;
+use super::hold::HoldRule;
 use super::library::{Import, Library, Source};
 use super::resolve::{Names, Place};
 use super::scope::Grant;
+use super::tokens::{ModelTokenizer, Tokenizers};
 use super::{Guard, GuardSummary, Observes, PolicySet, Summary};
 use crate::mask::MaskKey;
 use crate::rule::{Confidence, Pack, shipped};
@@ -28,6 +30,7 @@ pub(super) fn compile(
         dir,
         policies: files,
         packs: pack_files,
+        tokenizers,
     } = sources;
     if files.is_empty() {
         let reason = "no *.toml here; a policy needs at least one grant to be of use";
@@ -42,14 +45,26 @@ pub(super) fn compile(
         used: vec![],
         index: <_>::default(),
     };
-    let (grants, mut guards, bound) = resolve(files, &mut names, &mut errors, &mut warnings);
+    let resolved = resolve(sources, &mut names, &mut errors, &mut warnings);
     if !errors.is_empty() {
         return Err(errors);
     }
+    let Resolved {
+        grants,
+        mut guards,
+        holds,
+        bound,
+        tokenizers: used_tokenizers,
+    } = resolved;
     guards.extend(withhold(withheld, &mut names));
     warn_of_gaps(&grants, &guards, &mut warnings);
-    let summary = summary(files, &names, &grants, &guards);
-    let version = version(files, pack_files, &names);
+    let mut summary = summary(files, &names, &grants, &guards);
+    summary.holds = holds.iter().map(|hold| hold.describe()).collect();
+    summary.tokenizers = used_tokenizers
+        .iter()
+        .map(ModelTokenizer::describe)
+        .collect();
+    let version = version(files, pack_files, tokenizers, &names);
     let ids = names.used.iter().map(|rule| Arc::from(rule.id())).collect();
     let scanner = Scanner::compile(names.used).map_err(|errors| {
         let error = |error: &crate::scan::RuleError| {
@@ -63,11 +78,13 @@ pub(super) fn compile(
         key: MaskKey::new(pseudonym_key),
         ids,
         bound,
+        tokenizers: Tokenizers::new(used_tokenizers),
     };
     Ok(PolicySet {
         everything: false,
         grants,
         guards,
+        holds: holds.into_iter().map(Arc::new).collect(),
         engine: Some(Arc::new(engine)),
         packs: names.packs,
         version,
@@ -76,18 +93,36 @@ pub(super) fn compile(
     })
 }
 
-/// The meaning of all files together.
+/// What all files mean together.
+#[derive(Default)]
+struct Resolved {
+    grants: Vec<Arc<Grant>>,
+    guards: Vec<Guard>,
+    holds: Vec<HoldRule>,
+    bound: Bound,
+    tokenizers: Vec<ModelTokenizer>,
+}
+
+// === impl Resolved ===
+
+impl Resolved {
+    /// A guard and a hold are known to people by their names, so no two share one.
+    fn has(&self, name: &str) -> bool {
+        self.guards.iter().any(|guard| &*guard.name == name)
+            || self.holds.iter().any(|hold| &*hold.name == name)
+    }
+}
+
 fn resolve(
-    files: &[Source],
+    sources: &PolicyFiles,
     names: &mut Names,
     errors: &mut Vec<PolicyError>,
     warnings: &mut Vec<String>,
-) -> (Vec<Arc<Grant>>, Vec<Guard>, Bound) {
-    let mut grants = Vec::new();
-    let mut guards: Vec<Guard> = Vec::new();
+) -> Resolved {
+    let mut all = Resolved::default();
     let mut bound = None;
     let mut observe = false;
-    for source in files {
+    for source in &sources.policies {
         let decoded: PolicyFile = match toml::from_str(&source.text) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -95,11 +130,7 @@ fn resolve(
                 continue;
             }
         };
-        let mut at = Place {
-            source,
-            errors,
-            warnings,
-        };
+        let mut at = Place { source, errors };
         if let Some(table) = &decoded.inspection {
             if bound.is_some() {
                 at.error(table, "a second [inspection]; one in all files is enough");
@@ -108,24 +139,40 @@ fn resolve(
             observe |= table.get_ref().observe;
         }
         for table in decoded.grant {
-            grants.extend(at.grant(&table).map(Arc::new));
+            all.grants.extend(at.grant(&table).map(Arc::new));
         }
         for table in decoded.guard {
             let guard = at.guard(&table, names);
             if let Some(guard) = &guard
-                && guards.iter().any(|other| other.name == guard.name)
+                && all.has(&guard.name)
             {
                 let name = table.get_ref().name.clone();
                 at.error(&name, format!("a second guard named \"{}\"", guard.name));
             }
-            guards.extend(guard);
+            all.guards.extend(guard);
+        }
+        for table in decoded.hold {
+            let hold = at.hold(&table);
+            if let Some(hold) = &hold
+                && all.has(&hold.name)
+            {
+                let name = table.get_ref().name.clone();
+                at.error(&name, format!("\"{}\" is the name of another", hold.name));
+            }
+            all.holds.extend(hold);
+        }
+        for table in decoded.tokenizer {
+            let tokenizer = at.tokenizer(&table, &sources.tokenizers);
+            all.tokenizers.extend(tokenizer);
         }
     }
     if observe {
-        guards.iter_mut().for_each(Guard::observe);
+        all.guards.iter_mut().for_each(Guard::observe);
+        all.holds.iter_mut().for_each(HoldRule::observe);
     }
-    warn_of_observers(&guards, observe, warnings);
-    (grants, guards, bound.unwrap_or_default())
+    warn_of_observers(&all.guards, observe, warnings);
+    all.bound = bound.unwrap_or_default();
+    all
 }
 
 /// The guard that keeps the gateway's own credentials from every caller, whatever else applies: an
@@ -165,6 +212,7 @@ fn withhold(texts: &[String], names: &mut Names) -> Option<Guard> {
         observed: Vec::new(),
         runs: None,
         observes_runs: false,
+        approvers: None,
     })
 }
 
@@ -220,6 +268,7 @@ fn summary(files: &[Source], names: &Names, grants: &[Arc<Grant>], guards: &[Gua
                 },
                 action: guard.action,
                 rules: guard.rules.len() + guard.observed.len(),
+                approvers: guard.approvers.as_ref().map(|it| it.to_string()),
                 observes: guard.observes(),
             })
             .collect(),
@@ -229,6 +278,7 @@ fn summary(files: &[Source], names: &Names, grants: &[Arc<Grant>], guards: &[Gua
             .map(|pack| (pack.name.clone(), pack.rules.len()))
             .collect(),
         rules_used: names.used.len(),
+        ..Summary::default()
     }
 }
 
@@ -242,7 +292,12 @@ fn file_name(source: &Source) -> String {
 }
 
 /// The version of what was read: policy files, user packs, and the shipped packs in use.
-fn version(files: &[Source], pack_files: &[Source], names: &Names) -> String {
+fn version(
+    files: &[Source],
+    pack_files: &[Source],
+    tokenizers: &[Source],
+    names: &Names,
+) -> String {
     let in_use = |name: &str| {
         let pack = names.packs.iter().find(|pack| pack.name == name);
         pack.is_some_and(|pack| {
@@ -261,6 +316,11 @@ fn version(files: &[Source], pack_files: &[Source], names: &Names) -> String {
         pack_files
             .iter()
             .map(|source| (format!("packs/{}", file_name(source)), &*source.text)),
+    );
+    parts.extend(
+        tokenizers
+            .iter()
+            .map(|source| (format!("tokenizers/{}", file_name(source)), &*source.text)),
     );
     parts.extend(
         shipped()

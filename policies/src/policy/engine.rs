@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::bound::Bound;
 use super::runs::RunGuard;
+use super::tokens::Tokenizers;
 use crate::mask::{Channel, MaskKey, Plan, mask_within};
 use crate::rule::{Confidence, Speaker};
 use crate::scan::effort::{Effort, Work};
@@ -22,6 +23,8 @@ pub(crate) struct Engine {
     pub(super) ids: Vec<Arc<str>>,
     /// How much work a message may take.
     pub(super) bound: Bound,
+    /// How tokens are counted.
+    pub(super) tokenizers: Tokenizers,
 }
 
 /// Which rules apply to one caller in one direction, and what each of them leads to.
@@ -226,7 +229,7 @@ impl Engine {
             debug_assert!(false, "a rule outside the plan was reported");
             return;
         };
-        findings.add(verdict.action, || Finding {
+        findings.add(verdict.action, &verdict.guard, || Finding {
             guard: verdict.guard.clone(),
             rule: self.ids[index].clone(),
             action: verdict.action,

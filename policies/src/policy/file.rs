@@ -11,6 +11,10 @@ pub(super) struct PolicyFile {
     pub(super) grant: Vec<Spanned<GrantTable>>,
     #[serde(default)]
     pub(super) guard: Vec<Spanned<GuardTable>>,
+    #[serde(default)]
+    pub(super) hold: Vec<Spanned<HoldTable>>,
+    #[serde(default)]
+    pub(super) tokenizer: Vec<Spanned<TokenizerTable>>,
     pub(super) inspection: Option<Spanned<InspectionTable>>,
 }
 
@@ -77,13 +81,42 @@ pub(super) struct GuardTable {
     pub(super) approvers: Option<Spanned<ApproversTable>>,
 }
 
-/// `approvers = { … }` of a guard that holds.
+/// `[[hold]]`: which calls a person is asked about, whatever is said in them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldTable {
+    pub(super) name: Spanned<String>,
+    pub(super) operations: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) models: Vec<String>,
+    #[serde(default)]
+    pub(super) groups: Vec<String>,
+    #[serde(default)]
+    pub(super) except_groups: Vec<String>,
+    /// Only prompts of more tokens than this.
+    pub(super) prompt_tokens: Option<Spanned<u64>>,
+    /// Whether it only decides and records.
+    #[serde(default)]
+    pub(super) observe: bool,
+    pub(super) approvers: Spanned<ApproversTable>,
+}
+
+/// `approvers = { … }` of what holds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproversTable {
     pub(super) groups: Vec<String>,
-    #[serde(default)]
     pub(super) quorum: Option<u32>,
-    #[serde(default)]
-    pub(super) expires: Option<String>,
+    pub(super) expires: Option<Spanned<String>>,
+    pub(super) manner: Option<Spanned<String>>,
+    pub(super) window: Option<Spanned<String>>,
+}
+
+/// `[[tokenizer]]`: how the tokens of prompts for some models are counted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenizerTable {
+    pub(super) models: Vec<String>,
+    /// The name of a file in the folder `tokenizers`.
+    pub(super) file: Spanned<String>,
 }

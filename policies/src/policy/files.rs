@@ -11,6 +11,10 @@ use super::library::{FILE_BYTES_MAX, FILES_MAX, PACK_ENDINGS, Source, read_folde
 
 /// What ends the name of a policy file.
 const POLICY_ENDINGS: [&str; 1] = ["toml"];
+/// What ends the name of a tokenizer.
+const TOKENIZER_ENDINGS: [&str; 1] = ["json"];
+/// Largest tokenizer, in bytes. Those of today's models have 2 to 20 MB.
+const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 
 /// The files of a policy folder, read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct PolicyFiles {
     pub policies: Vec<Source>,
     /// The files of its `packs`, in the order of their names.
     pub packs: Vec<Source>,
+    /// The files of its `tokenizers`, in the order of their names.
+    pub tokenizers: Vec<Source>,
 }
 
 // === impl PolicyFiles ===
@@ -28,28 +34,36 @@ pub struct PolicyFiles {
 impl PolicyFiles {
     /// Largest file, in bytes.
     pub const FILE_BYTES_MAX: u64 = FILE_BYTES_MAX;
-    /// Most files in the folder, and most in its `packs`.
+    /// Largest tokenizer, in bytes.
+    pub const TOKENIZER_BYTES_MAX: u64 = TOKENIZER_BYTES_MAX;
+    /// Most files in the folder, in its `packs`, and in its `tokenizers`.
     pub const FILES_MAX: usize = FILES_MAX;
 
     /// Reads a folder as it is at this moment.
     pub fn read(dir: &Path) -> Result<PolicyFiles, Vec<PolicyError>> {
-        let policies = read_folder(dir, &POLICY_ENDINGS)?;
-        let pack_dir = PolicyFiles::pack_dir(dir);
-        let packs = if pack_dir.is_dir() {
-            read_folder(&pack_dir, &PACK_ENDINGS)?
-        } else {
-            Vec::new()
+        let policies = read_folder(dir, &POLICY_ENDINGS, FILE_BYTES_MAX)?;
+        let below = |folder: &Path, endings, bytes_max| match folder.is_dir() {
+            true => read_folder(folder, endings, bytes_max),
+            false => Ok(Vec::new()),
         };
+        let packs = PolicyFiles::pack_dir(dir);
+        let tokenizers = PolicyFiles::tokenizer_dir(dir);
         Ok(PolicyFiles {
             dir: dir.to_owned(),
             policies,
-            packs,
+            packs: below(&packs, &PACK_ENDINGS, FILE_BYTES_MAX)?,
+            tokenizers: below(&tokenizers, &TOKENIZER_ENDINGS, TOKENIZER_BYTES_MAX)?,
         })
     }
 
     /// Where the packs of a policy folder are.
     pub fn pack_dir(dir: &Path) -> PathBuf {
         dir.join("packs")
+    }
+
+    /// Where the tokenizers of a policy folder are.
+    pub fn tokenizer_dir(dir: &Path) -> PathBuf {
+        dir.join("tokenizers")
     }
 
     /// May a file of this name in the folder be a policy?
@@ -60,6 +74,11 @@ impl PolicyFiles {
     /// May a file of this name in `packs` be a pack?
     pub fn is_pack(path: &Path) -> bool {
         ends_in(path, &PACK_ENDINGS)
+    }
+
+    /// May a file of this name in `tokenizers` be a tokenizer?
+    pub fn is_tokenizer(path: &Path) -> bool {
+        ends_in(path, &TOKENIZER_ENDINGS)
     }
 }
 

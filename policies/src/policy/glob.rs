@@ -47,6 +47,11 @@ impl Glob {
         pattern[at..].iter().all(|byte| *byte == b'*')
     }
 
+    /// The pattern as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it fits every name.
     pub fn is_everything(&self) -> bool {
         !self.text.is_empty() && self.text.bytes().all(|byte| byte == b'*')

@@ -77,9 +77,12 @@ impl Library {
         }
         let below = path.join("packs");
         let (mut library, files) = if below.is_dir() {
-            (Library::shipped(), read_folder(&below, &PACK_ENDINGS)?)
+            (
+                Library::shipped(),
+                read_folder(&below, &PACK_ENDINGS, FILE_BYTES_MAX)?,
+            )
         } else {
-            let files = read_folder(path, &PACK_ENDINGS)?;
+            let files = read_folder(path, &PACK_ENDINGS, FILE_BYTES_MAX)?;
             match files.iter().any(|file| is_policy(&file.text)) {
                 true => (Library::shipped(), Vec::new()),
                 false => (Library::default(), files),
@@ -103,7 +106,7 @@ impl Library {
         let mut library = Library::default();
         let mut errors = Vec::new();
         for path in paths {
-            match read_file(path) {
+            match read_file(path, FILE_BYTES_MAX) {
                 Ok(text) => {
                     let path = path.to_path_buf();
                     library.add(&[Source { path, text }], &mut errors);
@@ -246,13 +249,19 @@ impl Import {
 fn is_policy(text: &str) -> bool {
     let opens = |line: &str| {
         let line = line.trim_start();
-        line.starts_with("[[grant]]") || line.starts_with("[[guard]]")
+        ["[[grant]]", "[[guard]]", "[[hold]]", "[[tokenizer]]"]
+            .iter()
+            .any(|table| line.starts_with(table))
     };
     text.lines().any(opens)
 }
 
 /// The files of a folder whose names have one of these endings, in the order of their names.
-pub(super) fn read_folder(dir: &Path, endings: &[&str]) -> Result<Vec<Source>, Vec<PolicyError>> {
+pub(super) fn read_folder(
+    dir: &Path,
+    endings: &[&str],
+    bytes_max: u64,
+) -> Result<Vec<Source>, Vec<PolicyError>> {
     let fail = |path: &Path, what: &str, error: std::io::Error| {
         vec![PolicyError::of_file(path, format!("{what}: {error}"))]
     };
@@ -274,7 +283,7 @@ pub(super) fn read_folder(dir: &Path, endings: &[&str]) -> Result<Vec<Source>, V
     let mut sources = Vec::new();
     let mut errors = Vec::new();
     for path in paths {
-        match read_file(&path) {
+        match read_file(&path, bytes_max) {
             Ok(text) => sources.push(Source { path, text }),
             Err(reason) => errors.push(PolicyError::of_file(&path, reason)),
         }
@@ -286,12 +295,12 @@ pub(super) fn read_folder(dir: &Path, endings: &[&str]) -> Result<Vec<Source>, V
     }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+fn read_file(path: &Path, bytes_max: u64) -> Result<String, String> {
     let bytes = std::fs::metadata(path)
         .map_err(|error| format!("cannot be read: {error}"))?
         .len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(format!("has {bytes} bytes; {FILE_BYTES_MAX} are the most"));
+    if bytes > bytes_max {
+        return Err(format!("has {bytes} bytes; {bytes_max} are the most"));
     }
     std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
 }

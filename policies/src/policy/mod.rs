@@ -11,12 +11,14 @@ mod error;
 mod file;
 mod files;
 mod glob;
+mod hold;
 mod library;
 mod media;
 mod resolve;
 mod runs;
 mod scope;
 mod sieve;
+mod tokens;
 
 use std::fmt;
 use std::path::Path;
@@ -25,18 +27,21 @@ use std::sync::Arc;
 pub use error::PolicyError;
 pub use files::PolicyFiles;
 pub use glob::Glob;
+pub use hold::{Approvers, Covers, Hold, HoldCause, Manner};
 pub use library::{Import, Library, Source as PolicyText};
 pub use media::{Media, MediaSet};
 pub(crate) use scope::Asked;
 pub use scope::{Denied, Limits, Scope};
+pub(crate) use tokens::Extent;
 
 use crate::mask::MaskKey;
 use crate::rule::{Confidence, ExampleFailure, Pack};
 use crate::scan::RuleIndex;
 use crate::verdict::{Action, Direction};
 use engine::Engine;
+use hold::HoldRule;
 use runs::RunRule;
-use scope::{Grant, Sieves};
+use scope::{Grant, Holding, Sieves};
 use sieve::Part;
 
 /// Where a policy comes from.
@@ -56,6 +61,7 @@ pub struct PolicySet {
     everything: bool,
     grants: Vec<Arc<Grant>>,
     guards: Vec<Guard>,
+    holds: Vec<Arc<HoldRule>>,
     engine: Option<Arc<Engine>>,
     /// Every pack that was read, for their examples.
     packs: Vec<Pack>,
@@ -84,6 +90,8 @@ struct Guard {
     runs: Option<RunRule>,
     /// What it says of runs is only recorded.
     observes_runs: bool,
+    /// Who may let go on what it holds; there for every guard whose action is to hold.
+    approvers: Option<Arc<Approvers>>,
 }
 
 /// What a policy consists of, for people.
@@ -95,6 +103,10 @@ pub struct Summary {
     pub grants: usize,
     /// The guards, in order.
     pub guards: Vec<GuardSummary>,
+    /// Which calls a person is asked about, whatever is said in them: a line each.
+    pub holds: Vec<String>,
+    /// Tokenizers, and the models that they belong to: a line each.
+    pub tokenizers: Vec<String>,
     /// Packs that were read, each with the number of its rules.
     pub packs: Vec<(String, usize)>,
     /// Rules that at least one guard uses.
@@ -112,6 +124,8 @@ pub struct GuardSummary {
     pub action: Action,
     /// How many rules it uses.
     pub rules: usize,
+    /// Who may let go on what it holds.
+    pub approvers: Option<String>,
     /// How much of it only decides and records, and does not act.
     pub observes: Observes,
 }
@@ -151,6 +165,7 @@ impl PolicySet {
             everything: true,
             grants: Vec::new(),
             guards: Vec::new(),
+            holds: Vec::new(),
             engine: None,
             packs: Vec::new(),
             version: compile::version_of([("allow-all", "")].into_iter()),
@@ -206,19 +221,31 @@ impl PolicySet {
             .filter(|grant| belongs(&grant.groups))
             .cloned()
             .collect();
+        let concerns = |groups: &[Glob], except: &[Glob]| {
+            (groups.is_empty() || belongs(groups)) && !belongs(except)
+        };
         let applying: Vec<&Guard> = self
             .guards
             .iter()
-            .filter(|guard| guard.groups.is_empty() || belongs(&guard.groups))
-            .filter(|guard| !belongs(&guard.except_groups))
+            .filter(|guard| concerns(&guard.groups, &guard.except_groups))
             .collect();
+        let named = |guard: &&Guard| Some((guard.name.clone(), guard.approvers.clone()?));
+        let holding = Holding {
+            rules: self
+                .holds
+                .iter()
+                .filter(|hold| concerns(&hold.groups, &hold.except_groups))
+                .cloned()
+                .collect(),
+            approvers: applying.iter().filter_map(named).collect(),
+        };
         let key = key(&engine.key);
         let sieves = |part| {
             let build = |way| sieve::build(engine, &applying, way, part, &key);
             Sieves::new(build(Direction::Request), build(Direction::Response))
         };
         let (acting, observing) = (sieves(Part::Acting), sieves(Part::Observing));
-        Scope::new(grants, engine.clone(), acting, observing)
+        Scope::new(grants, engine.clone(), acting, observing, holding)
     }
 }
 
@@ -294,9 +321,24 @@ impl fmt::Display for Summary {
         for guard in &self.guards {
             writeln!(
                 f,
-                "guard   \"{}\": {} on a match of {} rules in the {}{}",
-                guard.name, guard.action, guard.rules, guard.direction, guard.observes
+                "guard   \"{}\": {}{} on a match of {} rules in the {}{}",
+                guard.name,
+                guard.action,
+                guard
+                    .approvers
+                    .as_ref()
+                    .map(|approvers| format!(" for {approvers}"))
+                    .unwrap_or_default(),
+                guard.rules,
+                guard.direction,
+                guard.observes
             )?;
+        }
+        for hold in &self.holds {
+            writeln!(f, "hold    {hold}")?;
+        }
+        for tokenizer in &self.tokenizers {
+            writeln!(f, "tokens  {tokenizer}")?;
         }
         Ok(())
     }

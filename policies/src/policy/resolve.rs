@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::Guard;
 use super::error::PolicyError;
-use super::file::{ApproversTable, GrantTable, GuardTable};
+use super::file::{GrantTable, GuardTable};
 use super::glob::Glob;
 use super::library::Source;
 use super::media::{Media, MediaSet};
@@ -33,7 +33,6 @@ pub(super) struct Names {
 pub(super) struct Place<'a> {
     pub(super) source: &'a Source,
     pub(super) errors: &'a mut Vec<PolicyError>,
-    pub(super) warnings: &'a mut Vec<String>,
 }
 
 impl Place<'_> {
@@ -76,13 +75,7 @@ impl Place<'_> {
     pub(super) fn grant(&mut self, table: &Spanned<GrantTable>) -> Option<Grant> {
         let before = self.errors.len();
         let grant = table.get_ref();
-        let mut operations = Vec::new();
-        for word in &grant.operations {
-            match Operation::from_name(word.get_ref()) {
-                Some(operation) => operations.push(operation),
-                None => self.unknown(word, "operation", Operation::ALL.iter().map(|o| o.as_str())),
-            }
-        }
+        let operations = self.operations(&grant.operations);
         let mut media = MediaSet::NONE;
         for word in &grant.media {
             match Media::from_name(word.get_ref()) {
@@ -132,6 +125,18 @@ impl Place<'_> {
         })
     }
 
+    /// The operations that are named.
+    pub(super) fn operations(&mut self, words: &[Spanned<String>]) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for word in words {
+            match Operation::from_name(word.get_ref()) {
+                Some(operation) => operations.push(operation),
+                None => self.unknown(word, "operation", Operation::ALL.iter().map(|o| o.as_str())),
+            }
+        }
+        operations
+    }
+
     /// What a `[[guard]]` means; nothing if any of it is wrong.
     pub(super) fn guard(
         &mut self,
@@ -151,6 +156,7 @@ impl Place<'_> {
             }
         };
         let action = self.action(guard, response);
+        let approvers = guard.approvers.as_ref().map(|table| self.approvers(table));
         let least = self.least(guard);
         let rules = self.rules(guard, names);
         let runs = self.runs(guard, action);
@@ -185,6 +191,7 @@ impl Place<'_> {
             observed,
             runs,
             observes_runs: guard.observe,
+            approvers: approvers.map(Arc::new),
         })
     }
 
@@ -259,7 +266,11 @@ impl Place<'_> {
                 let reason = "only requests can be held; a response can be masked or blocked";
                 self.error(&guard.action, reason);
             }
-            Action::Hold => self.approvers(guard),
+            Action::Hold if guard.approvers.is_none() => {
+                let reason = "a guard that holds must say who may approve: \
+                              approvers = { groups = [\"security\"] }";
+                self.error(&guard.action, reason);
+            }
             _ => {}
         }
         if guard.approvers.is_some() && action != Action::Hold {
@@ -319,33 +330,6 @@ impl Place<'_> {
         true
     }
 
-    fn approvers(&mut self, guard: &GuardTable) {
-        let Some(table) = &guard.approvers else {
-            let name = guard.name.get_ref();
-            self.warnings.push(format!(
-                "guard \"{name}\" holds, but nobody is named to approve"
-            ));
-            return;
-        };
-        let ApproversTable {
-            groups,
-            quorum,
-            expires,
-        } = table.get_ref();
-        if groups.is_empty() {
-            self.error(table, "approvers must name their groups");
-        }
-        if *quorum == Some(0) {
-            self.error(table, "a quorum of 0 would approve by itself");
-        }
-        if let Some(expires) = expires
-            && !is_duration(expires)
-        {
-            let reason = format!("expires = \"{expires}\" is not a duration such as \"30m\"");
-            self.error(table, reason);
-        }
-    }
-
     /// The rules that a guard names, each once, numbered for the scanner.
     fn rules(&mut self, guard: &GuardTable, names: &mut Names) -> Vec<RuleIndex> {
         let Names { packs, used, index } = names;
@@ -399,9 +383,3 @@ const OPAQUE_BYTES_MIN: usize = 256;
 
 /// Most words that an error lists as known.
 const KNOWN_WORDS_MAX: usize = 12;
-
-/// Digits and a unit: `s`, `m`, `h` or `d`.
-fn is_duration(text: &str) -> bool {
-    let digits = text.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or("");
-    !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())
-}

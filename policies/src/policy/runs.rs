@@ -58,7 +58,7 @@ impl RunGuard {
         if !self.stops(run.kind) {
             return;
         }
-        findings.add(self.action, || Finding {
+        findings.add(self.action, &self.guard, || Finding {
             guard: self.guard.clone(),
             rule: rule_id(run.kind).into(),
             action: self.action,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::engine::{Engine, Sieve};
 use super::glob::Glob;
+use super::hold::{Approvers, HoldRule};
 use super::media::MediaSet;
+use super::tokens::Extent;
 use crate::profile::Operation;
 use crate::verdict::{Action, Direction};
 
@@ -29,6 +31,15 @@ struct Inner {
     /// Of guards that only observe.
     observing: Sieves,
     engine: Option<Arc<Engine>>,
+    holding: Holding,
+}
+
+/// What must be approved of what the caller does.
+#[derive(Default)]
+pub(super) struct Holding {
+    pub(super) rules: Vec<Arc<HoldRule>>,
+    /// By the names of the guards that hold.
+    pub(super) approvers: Vec<(Arc<str>, Arc<Approvers>)>,
 }
 
 /// What is looked for in each direction; `None` where nothing is.
@@ -58,7 +69,8 @@ pub(super) struct Grant {
 /// Bounds on one request. `None` is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Prompt length in tokens, estimated as text characters divided by four.
+    /// Prompt length in tokens: by the model's tokenizer where there is one, otherwise estimated as
+    /// text characters divided by four.
     pub prompt_tokens: Option<u64>,
     /// Body length in bytes, after content decoding.
     pub body_bytes: Option<u64>,
@@ -83,6 +95,7 @@ impl Scope {
             acting: Sieves::default(),
             observing: Sieves::default(),
             engine: None,
+            holding: Holding::default(),
         };
         Scope {
             inner: Arc::new(inner),
@@ -95,6 +108,7 @@ impl Scope {
         engine: Arc<Engine>,
         acting: Sieves,
         observing: Sieves,
+        holding: Holding,
     ) -> Scope {
         let inner = Inner {
             everything: false,
@@ -102,6 +116,7 @@ impl Scope {
             acting,
             observing,
             engine: Some(engine),
+            holding,
         };
         Scope {
             inner: Arc::new(inner),
@@ -229,6 +244,37 @@ impl Scope {
 
     fn asked<'s>(&'s self, sieve: Option<&'s Sieve>) -> Option<Asked<'s>> {
         Some((self.inner.engine.as_deref()?, sieve?))
+    }
+
+    /// The calls that are asked about, whatever is said in them.
+    pub(super) fn holds(&self) -> &[Arc<HoldRule>] {
+        &self.inner.holding.rules
+    }
+
+    /// Who may let go on what this guard holds.
+    pub(super) fn approvers_of(&self, guard: &str) -> Option<&Arc<Approvers>> {
+        let mut all = self.inner.holding.approvers.iter();
+        all.find(|(name, _)| &**name == guard).map(|(_, it)| it)
+    }
+
+    /// The tokens of a prompt: exactly where something depends on their number and the model's
+    /// tokenizer is known. `each` gives the prompt's texts one by one.
+    pub(crate) fn count_tokens(
+        &self,
+        operation: Operation,
+        model: Option<&str>,
+        extent: Extent,
+        each: impl FnOnce(&mut dyn FnMut(&str)),
+    ) -> u64 {
+        let Some(engine) = &self.inner.engine else {
+            return extent.estimate();
+        };
+        let holds = self.holds().iter();
+        let bounds = holds.filter_map(|hold| hold.bound_on(operation, model));
+        let bound = bounds
+            .chain(self.limits(operation, model).prompt_tokens)
+            .min();
+        engine.tokenizers.count(model, extent, bound, each)
     }
 
     /// The scope for what this operation answers: embeddings are runs that are no text.

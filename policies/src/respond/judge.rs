@@ -81,7 +81,8 @@ impl Judge<'_> {
     /// What a block found elsewhere leads to.
     pub(super) fn hear_of(&mut self, elsewhere: &Findings) {
         if let Some(block) = elsewhere.block() {
-            self.findings.add(block.action, || block.clone());
+            self.findings
+                .add(block.action, &block.guard, || block.clone());
         }
     }
 
