@@ -18,7 +18,12 @@ use rkyv::with::AsBox;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the types in this file, written at the head of each segment.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2 adds [`Approval`] behind the kinds that there were, and leaves those as they are, byte for byte.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// The oldest version that this program still reads.
+pub const SCHEMA_VERSION_MIN: u32 = 1;
 
 /// The longest piece of a body that one frame may carry; longer bodies are cut by the sender.
 pub const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -74,6 +79,8 @@ pub enum FrameBody {
     Close(#[rkyv(with = AsBox)] Close),
     /// Something is missing from the record here, and why.
     Gap(#[rkyv(with = AsBox)] Gap),
+    /// A person was asked about the request, or has answered.
+    Approval(#[rkyv(with = AsBox)] Approval),
 }
 
 /// Who calls, and what they want.
@@ -270,6 +277,29 @@ pub struct Gap {
     pub reason: String,
 }
 
+/// What became of a request for approval. A session has all of it that happened until then, whoever
+/// did it and when; so a frame can tell of something older than its session.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[cfg_attr(not(loom), derive(serde::Serialize))]
+pub struct Approval {
+    /// Names the request for approval.
+    pub id: String,
+    /// `requested`, `approved`, `denied`, `expired`, `withdrawn` or `used`.
+    pub event: String,
+    /// When it happened, nanoseconds since 1970.
+    pub at_unix_ns: u64,
+    /// Who vouches for the person who did it; empty where nobody did.
+    pub issuer: String,
+    /// The person who did it.
+    pub subject: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// What had to be approved: a guard or a hold, and why it asks, a line each.
+    pub holds: Vec<String>,
+    /// Hexadecimal digits of the digest that an approval is bound to.
+    pub digest: String,
+}
+
 /// A text that is no session id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a session id: expected 32 hexadecimal digits, hyphens allowed")]
@@ -413,6 +443,7 @@ impl FrameBody {
             Self::ResponseChunk(_) => "response_chunk",
             Self::Close(_) => "close",
             Self::Gap(_) => "gap",
+            Self::Approval(_) => "approval",
         }
     }
 
@@ -434,6 +465,21 @@ impl FrameBody {
                     + controls.map(|run| of(&run.name) + each).sum::<usize>()
             }
             Self::Gap(gap) => of(&gap.reason),
+            Self::Approval(approval) => {
+                let texts = [
+                    &approval.id,
+                    &approval.event,
+                    &approval.issuer,
+                    &approval.subject,
+                    &approval.digest,
+                ];
+                texts
+                    .into_iter()
+                    .chain(&approval.holds)
+                    .map(|text| of(text))
+                    .sum::<usize>()
+                    + of_option(&approval.reason)
+            }
         }
     }
 }
@@ -501,6 +547,53 @@ mod tests {
         let bytes = frame.encode();
         assert!(bytes.len() <= frame.encoded_bytes_max());
         assert_eq!(Frame::decode(&bytes).expect("valid"), frame);
+    }
+
+    #[test]
+    fn approvals_survive_the_round_trip_within_their_bound() {
+        for holds in [0, 1, 7] {
+            let approval = Approval {
+                id: "0191".repeat(9),
+                event: "withdrawn".into(),
+                at_unix_ns: u64::MAX,
+                issuer: "https://corp.example".into(),
+                subject: "ada".into(),
+                reason: Some("é".repeat(500)),
+                holds: vec!["\"ask first\": rule \"weight-export\" matched".into(); holds],
+                digest: "00".repeat(32),
+            };
+            let body = FrameBody::Approval(approval);
+            let frame = Frame { body, ..open() };
+            let bytes = frame.encode();
+            assert!(bytes.len() <= frame.encoded_bytes_max());
+            assert_eq!(Frame::decode(&bytes).expect("valid"), frame);
+        }
+    }
+
+    /// What version 1 wrote, byte for byte: logs are read for years.
+    #[test]
+    fn frames_of_version_1_are_what_they_were() {
+        let control = FrameBody::Control(Control {
+            name: "authenticate".into(),
+            state: ControlState::FailedOpen,
+            detail: "no keys to be had".into(),
+        });
+        let opened = "612d67726f75702d776974682d612d6c6f6e672d6e616d656d6cffffffffffff98000000e0ffffff\
+             ffffffffffffffff616c696365ffffffe0ffffff02000000000000000000000000000000ffffffff\
+             ffffffff000000000000000000000000ffffffffffffffffffffffffffffffffffffffffffffffff\
+             ffffffffffffffffffffffffffffffff000000000000000000000000ffffffffffffffffffffffff\
+             ffffffff00000000018bcfe5680077078707070707070707000000000000000000002a36fe9c9717\
+             000000005cffffff0000000000000000000000000000000000000000000000000000000000000000";
+        let controlled = "61757468656e7469636174656e6f206b65797320746f20626520686164000000018bcfe568007707\
+             8707070707070707000000000000000000002a36fe9c9717030000008c000000bcffffff02000000\
+             91000000bcffffff00000000000000000000000000000000";
+        for (body, hex) in [(open().body, opened), (control, controlled)] {
+            let frame = Frame { body, ..open() };
+            let bytes = frame.encode();
+            let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(written, hex);
+            assert_eq!(Frame::decode(&bytes).expect("valid"), frame);
+        }
     }
 
     #[test]

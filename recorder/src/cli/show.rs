@@ -42,6 +42,7 @@ fn as_json(session: &Session) -> Value {
                 FrameBody::Control(control) => json!(control),
                 FrameBody::ResponseHead(head) => json!(head),
                 FrameBody::Gap(gap) => json!(gap),
+                FrameBody::Approval(approval) => json!(approval),
                 _ => Value::Null,
             })
             .collect()
@@ -58,6 +59,7 @@ fn as_json(session: &Session) -> Value {
         "open": session.open(),
         "request": { "media": media, "body": body(&request) },
         "decisions": of_kind("decision"),
+        "approvals": of_kind("approval"),
         "controls": of_kind("control"),
         "response": {
             "head": of_kind("response_head").into_iter().next(),
@@ -101,6 +103,7 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
             d.start, d.end
         )?;
     }
+    approvals(session, out)?;
     controls(session, out)?;
     let (media, request) = session.request_body();
     writeln!(
@@ -166,6 +169,44 @@ fn identity(session: &Session, open: &Open, out: &mut impl Write) -> io::Result<
     ];
     rows.iter()
         .try_for_each(|(name, value)| writeln!(out, "{name:<12} {value}"))
+}
+
+/// What was asked of people, and what they said.
+fn approvals(session: &Session, out: &mut impl Write) -> io::Result<()> {
+    let mut title = "\napprovals\n";
+    let mut known = Vec::new();
+    for body in session.bodies() {
+        let FrameBody::Approval(a) = body else {
+            continue;
+        };
+        let (event, id) = (escape::line(&a.event), escape::line(&a.id));
+        let who = match a.subject.is_empty() {
+            true => String::new(),
+            false => format!(
+                " by {} of {}",
+                escape::line(&a.subject),
+                escape::line(&a.issuer)
+            ),
+        };
+        let reason = a
+            .reason
+            .as_deref()
+            .map(|it| format!(": {}", escape::line(it)));
+        writeln!(
+            out,
+            "{title}  {event:<9} {} {id}{who}{}",
+            time::utc(a.at_unix_ns),
+            reason.unwrap_or_default()
+        )?;
+        title = "";
+        if !known.contains(&&a.id) {
+            known.push(&a.id);
+            for hold in &a.holds {
+                writeln!(out, "            for {}", escape::line(hold))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn controls(session: &Session, out: &mut impl Write) -> io::Result<()> {

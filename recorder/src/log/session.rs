@@ -220,7 +220,7 @@ impl Summary {
                 self.outcome = Some(close.outcome);
                 self.model = close.model.clone().or(self.model.take());
             }
-            FrameBody::Control(_) => {}
+            FrameBody::Control(_) | FrameBody::Approval(_) => {}
             FrameBody::Gap(_) => self.whole = false,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::frame::{SCHEMA_VERSION, SessionId};
+use crate::frame::{SCHEMA_VERSION, SCHEMA_VERSION_MIN, SessionId};
 use crate::ring::RingId;
 
 /// Version of what is described in `FORMAT.md`.
@@ -188,10 +188,10 @@ impl FileHeader {
             return Err("the header does not match its hash".to_owned());
         }
         let (format, schema) = (u32_at(bytes, 8), u32_at(bytes, 12));
-        if (format, schema) != (FORMAT_VERSION, SCHEMA_VERSION) {
+        if format != FORMAT_VERSION || !(SCHEMA_VERSION_MIN..=SCHEMA_VERSION).contains(&schema) {
             return Err(format!(
                 "format {format}, frames {schema}; this program reads {FORMAT_VERSION}, \
-                 {SCHEMA_VERSION}"
+                 {SCHEMA_VERSION_MIN} to {SCHEMA_VERSION}"
             ));
         }
         Ok(Self {
