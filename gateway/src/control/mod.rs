@@ -91,6 +91,7 @@ impl Control {
     pub async fn run(self) -> std::io::Result<()> {
         let started = Instant::now();
         tokio::spawn(identity::run_refresher(self.identity.clone()));
+        tokio::spawn(identity::run_introspection(self.identity.clone()));
         if let Some(rings) = self.rings {
             tokio::spawn(rings.keep(self.recorder_alive.clone()));
         }

@@ -80,7 +80,6 @@ fn admit_by(
     let in_force = core.node.in_force.load_full();
     let route = in_force.profiles.resolve(head.method.as_str(), head.path());
     let dialect = route.map_or_else(|| heads::dialect_of(head), |route| route.dialect);
-    core.counters.requests.bump();
     let mut call = Call {
         core: core.clone(),
         id: session.to_string(),
@@ -93,7 +92,17 @@ fn admit_by(
     };
     let identified = |core: &Core| identify(core, head, now / 1_000_000_000);
     let policy = &in_force.policy;
-    match decide(&mut call, head, peer, route, policy, identified, last_try) {
+    let decided = decide(&mut call, head, peer, route, policy, identified, last_try);
+    let undecided = matches!(&decided, Err(refused) if refused.refresh.is_some() && !last_try);
+    if !undecided {
+        core.counters.requests.bump();
+    }
+    match decided {
+        // It comes again when there is an answer, and is counted and recorded then.
+        Err(refused) if undecided => {
+            call.ended = true;
+            Err(refused)
+        }
         Ok((route, scope, principal)) => {
             let body_max = core.node.limits.body.0;
             Ok(Admitted {
@@ -109,12 +118,8 @@ fn admit_by(
                 body_max,
             })
         }
-        Err(Refused { answer, refresh }) => {
+        Err(Refused { answer, .. }) => {
             core.counters.refused.bump();
-            if refresh.is_some() && !last_try {
-                call.ended = true;
-                return Err(Refused { answer, refresh });
-            }
             let answer = call.refuse(answer, Outcome::Refused);
             Err(Refused {
                 answer,
@@ -163,8 +168,8 @@ fn decide(
     let principal = match authenticated {
         Ok(principal) => principal,
         Err(refused) => {
-            core.counters.unauthenticated.bump();
             if last_try || refused.refresh.is_none() {
+                core.counters.unauthenticated.bump();
                 open_record(call, head, peer, route, policy, None);
             }
             return Err(refused);

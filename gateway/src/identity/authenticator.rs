@@ -9,17 +9,19 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::TOKEN_BYTES_MAX;
 use super::cache::{TokenCache, TokenHash};
-use super::compact::Compact;
+use super::compact::{Compact, is_meant_as_jwt};
 use super::credential::Credential;
 use super::error::{
     AuthError, Fault, ISSUED_KEY_EXPIRED, MALFORMED_ISSUED_KEY, MISSING_CREDENTIAL, NO_ISSUER,
-    PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE, UNKNOWN_ISSUED_KEY, UNKNOWN_ISSUER, UNKNOWN_KEY,
-    UNSUPPORTED_ALGORITHM,
+    NOT_A_TOKEN, PROVIDER_UNAVAILABLE, TOKEN_TOO_LARGE, UNKNOWN_ISSUED_KEY, UNKNOWN_ISSUER,
+    UNKNOWN_KEY, UNSUPPORTED_ALGORITHM,
 };
 use super::header::Header;
+use super::introspection::Told;
 use super::issued::{self, IssuedKey};
 use super::json::{Json, Object};
 use super::keys::Fingerprint;
@@ -32,7 +34,16 @@ pub struct Authenticator {
     cache: TokenCache<Verified>,
     /// Principals of issued keys: for what is derived of them, not in place of looking them up.
     by_key: TokenCache<(Arc<IssuedKey>, Rc<Principal>)>,
+    /// Principals of opaque tokens, with the answer that each was made of.
+    by_answer: TokenCache<Answered>,
     anonymous: Option<Rc<Principal>>,
+}
+
+/// What an issuer's answer about an opaque token came to.
+struct Answered {
+    told: Arc<Told>,
+    principal: Rc<Principal>,
+    not_before_unix: u64,
 }
 
 /// A verified token, remembered.
@@ -59,6 +70,7 @@ impl Authenticator {
             shared,
             cache: TokenCache::new(cache_entries),
             by_key: TokenCache::new(cache_entries),
+            by_answer: TokenCache::new(cache_entries),
             anonymous,
         }
     }
@@ -104,9 +116,40 @@ impl Authenticator {
         if let Some(principal) = self.remembered(&hash, now_unix) {
             return Ok(principal);
         }
+        if self.shared.introspection.is_some() && !is_meant_as_jwt(token) {
+            return self.by_answer(hash, token, now_unix);
+        }
         let verified = verify(&self.shared, token, now_unix)?;
         let principal = Rc::clone(&verified.principal);
         self.cache.insert(hash, verified);
+        Ok(principal)
+    }
+
+    /// Whom an opaque token stands for, by the word of its issuer.
+    fn by_answer(
+        &mut self,
+        hash: TokenHash,
+        token: &[u8],
+        now_unix: u64,
+    ) -> Result<Rc<Principal>, AuthError> {
+        let desk = self.shared.introspection.as_ref().ok_or(NOT_A_TOKEN)?;
+        let now = Instant::now();
+        if let Some(known) = self.by_answer.find(&hash)
+            && known.told.is_good(now, now_unix)
+            && (known.not_before_unix..known.principal.expires_unix).contains(&now_unix)
+        {
+            return Ok(Rc::clone(&known.principal));
+        }
+        let told = desk.look(&hash, token, now, now_unix)?;
+        let rules = &self.shared.issuers[desk.issuer].rules;
+        let accepted = rules.accept(&told.claims, now_unix)?;
+        let principal = Rc::new(accepted.principal);
+        let answered = Answered {
+            told,
+            principal: Rc::clone(&principal),
+            not_before_unix: accepted.not_before_unix,
+        };
+        self.by_answer.insert(hash, answered);
         Ok(principal)
     }
 
@@ -133,8 +176,10 @@ impl Authenticator {
     pub fn forget_derived(&self) {
         let remembered = self.cache.values().map(|verified| &verified.principal);
         let issued = self.by_key.values().map(|(_, principal)| principal);
+        let answered = self.by_answer.values().map(|known| &known.principal);
         remembered
             .chain(issued)
+            .chain(answered)
             .chain(&self.anonymous)
             .for_each(|principal| principal.forget_derived());
     }

@@ -130,10 +130,17 @@ impl ClaimRules {
     }
 
     fn groups(&self, claims: &Object) -> Result<Vec<String>, Fault> {
-        let items = match find(claims, &self.groups_claim) {
+        let items: Vec<&str> = match find(claims, &self.groups_claim) {
             None | Some(Json::Null) => return Ok(Vec::new()),
-            Some(Json::Array(items)) => items.as_slice(),
-            Some(single @ Json::String(_)) => std::slice::from_ref(single),
+            Some(Json::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().ok_or(MALFORMED_GROUPS))
+                .collect::<Result<_, _>>()?,
+            // RFC 6749, section 3.3: scopes are one string, with spaces between them.
+            Some(Json::String(scopes)) if self.groups_claim == "scope" => {
+                scopes.split_ascii_whitespace().collect()
+            }
+            Some(Json::String(group)) => vec![group],
             Some(_) => return Err(MALFORMED_GROUPS),
         };
         if items.len() > GROUPS_MAX {
@@ -141,8 +148,7 @@ impl ClaimRules {
         }
         let mut seen = std::collections::HashSet::with_capacity(items.len());
         let mut groups = Vec::with_capacity(items.len());
-        for item in items {
-            let group = item.as_str().ok_or(MALFORMED_GROUPS)?;
+        for group in items {
             if !is_name(group, GROUP_BYTES_MAX) {
                 return Err(MALFORMED_GROUPS);
             }
@@ -354,6 +360,11 @@ mod tests {
         );
         let nested = [("realm_access", "{\"roles\":[\"r\"]}")];
         assert_eq!(groups("realm_access.roles", &nested), list(&["r"]));
+        let scopes = [("scope", "\"openid infer  embed infer\"")];
+        assert_eq!(
+            groups("scope", &scopes),
+            list(&["openid", "infer", "embed"])
+        );
         let dotted = [("https://example.com/groups", "[\"g\"]")];
         assert_eq!(groups("https://example.com/groups", &dotted), list(&["g"]));
         let client = [("resource_access", "{\"my.app\":{\"roles\":[\"c\"]}}")];

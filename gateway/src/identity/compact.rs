@@ -66,6 +66,21 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// Whether this is meant to be a JSON Web Token, well made or not: such a one is verified here and
+/// never shown to anybody. Its header is a JSON object, so that it begins as one in base64url does
+/// (`eyJ`, with spaces `eyA`, `ewo`, `ewk`), or it has as many dots as one and a readable header.
+pub(super) fn is_meant_as_jwt(token: &[u8]) -> bool {
+    if token.starts_with(b"ey") || token.starts_with(b"ew") {
+        return true;
+    }
+    let mut segments = token.split(|&byte| byte == b'.');
+    let header = segments.next().unwrap_or_default();
+    matches!(segments.count(), 2 | 4)
+        && URL_SAFE_NO_PAD
+            .decode(header)
+            .is_ok_and(|header| Json::parse_object(&header).is_ok())
+}
+
 /// Decodes canonical base64url without padding; the engine refuses any other spelling.
 pub(super) fn decode(segment: &str) -> Result<Vec<u8>, Fault> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| BAD_BASE64)
@@ -97,6 +112,29 @@ mod tests {
         for count in [4, 6, 100] {
             let token = vec![EMPTY; count].join(".");
             assert_eq!(Compact::parse(token.as_bytes()).err(), Some(NOT_A_TOKEN));
+        }
+    }
+
+    #[test]
+    fn what_is_meant_as_a_token_is_never_taken_for_an_opaque_one() {
+        for token in [
+            "e30.e30.AA",
+            "e30..",
+            "e30.a.b.c.d",
+            "eyJhbGciOiJF",
+            "ewogICJhIjox.x",
+        ] {
+            assert!(is_meant_as_jwt(token.as_bytes()), "{token}");
+        }
+        for token in [
+            "",
+            "e30",
+            "e30.e30",
+            "ory_at_x.y",
+            "a.b.c",
+            "2YotnFZFEjr1zCsicMWpAA",
+        ] {
+            assert!(!is_meant_as_jwt(token.as_bytes()), "{token}");
         }
     }
 

@@ -14,6 +14,7 @@ use super::claims::ClaimRules;
 use super::error::{AuthError, BAD_JSON, UNKNOWN_ISSUER};
 use super::gate::REFRESH_GAP_S;
 use super::header::TokenTypes;
+use super::introspection::{Asker, Endpoint, IntrospectionConfig};
 use super::json::Json;
 use super::principal::Principal;
 use super::source::{KeySource, Place};
@@ -61,6 +62,8 @@ pub struct IssuerConfig {
     pub keys_max_age: Span,
     /// PEM certificates to trust for this provider, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// How to ask this issuer about tokens that are no JWT; one issuer at most can be asked.
+    pub introspection: Option<IntrospectionConfig>,
 }
 
 /// What is wrong with an `[[issuer]]` section.
@@ -83,6 +86,7 @@ pub(super) struct Settled {
     pub(super) source: KeySource,
     pub(super) refresh_s: u64,
     pub(super) keys_max_age_s: u64,
+    pub(super) introspection: Option<Asker>,
 }
 
 /// The largest clock difference that can be configured, in seconds.
@@ -153,12 +157,17 @@ impl IssuerConfig {
             refresh: default_refresh(),
             keys_max_age: default_keys_max_age(),
             ca_file: None,
+            introspection: None,
         }
     }
 
     /// Makes relative paths relative to `base`.
     pub fn resolve_paths(&mut self, base: &Path) {
-        for path in [&mut self.jwks_file, &mut self.ca_file]
+        let secret = self
+            .introspection
+            .as_mut()
+            .map(|it| &mut it.client_secret_file);
+        for path in [self.jwks_file.as_mut(), self.ca_file.as_mut(), secret]
             .into_iter()
             .flatten()
         {
@@ -178,6 +187,7 @@ impl IssuerConfig {
 
     pub(super) fn settle(self) -> Result<Settled, IdentityConfigError> {
         let source = self.source()?;
+        let introspection = self.asker()?;
         let algorithms = self.algorithm_set()?;
         self.check_names()?;
         let leeway_s = self.seconds("leeway", self.leeway, 0, LEEWAY_MAX_S)?;
@@ -204,7 +214,36 @@ impl IssuerConfig {
             source,
             refresh_s,
             keys_max_age_s,
+            introspection,
         })
+    }
+
+    fn asker(&self) -> Result<Option<Asker>, IdentityConfigError> {
+        let Some(section) = &self.introspection else {
+            return Ok(None);
+        };
+        if section.client_id.is_empty() {
+            return Err(self.wrong("introspection", "its `client_id` is empty"));
+        }
+        let discovers = self.jwks_file.is_none() && self.jwks_url.is_none();
+        let endpoint = match &section.endpoint {
+            Some(url) => Endpoint::Given(self.fetchable("introspection", url)?),
+            None if discovers => Endpoint::Discovered {
+                issuer: self.url.clone(),
+                document: self.discovery_document()?,
+            },
+            None => {
+                let reason = "it needs an `endpoint`: without discovery nobody says where it is";
+                return Err(self.wrong("introspection", reason));
+            }
+        };
+        Ok(Some(Asker::new(
+            self.url.clone(),
+            endpoint,
+            section.client_id.clone(),
+            section.client_secret_file.clone(),
+            self.ca_file.clone(),
+        )))
     }
 
     fn source(&self) -> Result<KeySource, IdentityConfigError> {
@@ -418,6 +457,36 @@ mod tests {
             }),
             Some("jwks_url")
         );
+    }
+
+    #[test]
+    fn introspection_needs_a_place_and_a_client() {
+        let section = |endpoint: Option<&str>, client_id: &str| {
+            Some(IntrospectionConfig {
+                endpoint: endpoint.map(str::to_owned),
+                client_id: client_id.to_owned(),
+                client_secret_file: "secret".into(),
+            })
+        };
+        let found = wrong_key(|c| c.introspection = section(None, "us"));
+        assert_eq!(found, None, "discovery says where");
+        let found = wrong_key(|c| c.introspection = section(None, ""));
+        assert_eq!(found, Some("introspection"));
+        let found = wrong_key(|c| c.introspection = section(Some("http://far.example/x"), "us"));
+        assert_eq!(found, Some("introspection"));
+        let nowhere = wrong_key(|c| {
+            c.jwks_file = Some("keys.json".into());
+            c.introspection = section(None, "us");
+        });
+        assert_eq!(nowhere, Some("introspection"));
+        let mut config = good();
+        config.introspection = section(None, "us");
+        config.resolve_paths(Path::new("/etc/penstock"));
+        let path = config.introspection.map(|it| it.client_secret_file);
+        assert_eq!(path.as_deref(), Some(Path::new("/etc/penstock/secret")));
+        let text = "name = 'a'\nurl = 'https://a.example'\naudiences = ['p']\n\
+                    introspection = { client_id = 'us', client_secret_file = 's' }";
+        assert!(toml::from_str::<IssuerConfig>(text).is_ok());
     }
 
     #[test]

@@ -127,6 +127,14 @@ faults! {
         "There is no such key here. It may be of another gateway, or have ended long ago.";
     ISSUED_KEY_EXPIRED = 401 "key_expired" INVALID_TOKEN,
         "The key has expired, or was replaced. Ask its owner for the new one.";
+    INACTIVE_TOKEN = 401 "token_not_active" INVALID_TOKEN,
+        "The issuer of this token says that it is not active: it has expired, was revoked, or was \
+         never issued. Get a new one from your identity provider.";
+    NOT_ANSWERED = 503 "identity_provider_unavailable" None,
+        "The issuer of this token could not be asked about it. Nothing is known to be wrong with \
+         your token: try again later, or tell the operator of this gateway.";
+    TOO_MANY_QUESTIONS = 503 "identity_provider_busy" None,
+        "The issuer of this token is being asked about too many others. Try again in a moment.";
     PROVIDER_UNAVAILABLE = 503 "identity_provider_unavailable" None,
         "The keys of the token's issuer cannot be had or are too old to trust. Nothing is wrong \
          with your token: try again later, or tell the operator of this gateway.";

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 /// The least time between two fetches that unknown keys can cause, per issuer, in seconds.
 pub const REFRESH_GAP_S: u64 = 10;
 
-/// Resolves when the fetch that it was handed out for has ended, well or not. It has no limit of
+/// Resolves when the fetch or question that it was handed out for has ended, well or not. It has no limit of
 /// its own: the one who waits sets it. Works on any runtime.
 pub struct RefreshWait(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -64,12 +64,9 @@ impl RefreshGate {
             self.wanted.notify_one();
         }
         // Subscribed under the lock, which the end of a fetch takes too: it cannot be missed.
-        let mut ended = self.ended.subscribe();
+        let ended = self.ended.subscribe();
         drop(state);
-        Some(RefreshWait(Box::pin(async move {
-            // An error means that the gate is gone, and with it anything to wait for.
-            let _ = ended.changed().await;
-        })))
+        Some(RefreshWait::on(ended))
     }
 
     /// Waits until somebody wants a fetch that has not begun.
@@ -103,6 +100,16 @@ impl Drop for Attempt<'_> {
 }
 
 // === impl RefreshWait ===
+
+impl RefreshWait {
+    /// Resolves when `ended` changes, or can no longer.
+    pub(super) fn on<T: Send + Sync + 'static>(mut ended: watch::Receiver<T>) -> Self {
+        Self(Box::pin(async move {
+            // An error means that its sender is gone, and with it anything to wait for.
+            let _ = ended.changed().await;
+        }))
+    }
+}
 
 impl Future for RefreshWait {
     type Output = ();

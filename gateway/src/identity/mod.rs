@@ -19,8 +19,11 @@
 //! checksum and then its hash are looked at, in a table that the control thread publishes, and it
 //! stands for its owner with the groups that it was given.
 //!
-//! What this module does not do: permissions (policies decide what a group may), opaque tokens and
-//! encrypted tokens. No token is kept, logged, or shown by any `Debug` here; the cache of verified
+//! A token that is no JWT is asked about at the one issuer that is configured for it
+//! ([`introspection`]), by the control thread; its claims then pass the same rules.
+//!
+//! What this module does not do: permissions (policies decide what a group may), and encrypted
+//! tokens. No token is kept, logged, or shown by any `Debug` here; the cache of verified
 //! tokens knows them by a keyed hash only.
 
 mod algorithm;
@@ -33,6 +36,7 @@ mod credential;
 mod error;
 mod gate;
 mod header;
+mod introspection;
 mod issued;
 mod json;
 mod keys;
@@ -47,6 +51,7 @@ pub use config::{IdentityConfigError, IssuerConfig, principal_of_claims};
 pub use credential::Credential;
 pub use error::AuthError;
 pub use gate::{REFRESH_GAP_S, RefreshWait};
+pub use introspection::{IntrospectionConfig, IntrospectionStatus, run_introspection};
 pub use issued::{IssuedKey, KEY_PREFIX, KeyHash, KeyTable, KeyText};
 pub use logout::{Logout, verify_logout};
 pub use principal::{Principal, PrincipalKind};

@@ -16,6 +16,7 @@ use super::claims::ClaimRules;
 use super::config::{IdentityConfigError, IssuerConfig, Settled};
 use super::gate::RefreshGate;
 use super::header::TokenTypes;
+use super::introspection::{Desk, IntrospectionStatus};
 use super::issued::KeyTable;
 use super::keys::KeySet;
 use super::source::KeySource;
@@ -44,6 +45,8 @@ pub struct IdentityShared {
     pub(super) token_hash_key: [u8; 32],
     pub(super) clock: Clock,
     issued: ArcSwap<KeyTable>,
+    /// Where opaque tokens are asked about.
+    pub(super) introspection: Option<Desk>,
 }
 
 /// How an issuer is doing, for the control API and `check`.
@@ -61,6 +64,8 @@ pub struct IssuerStatus {
     pub fetched_unix: Option<u64>,
     /// Why the last fetch failed, or which keys it left out.
     pub trouble: Option<String>,
+    /// How asking about opaque tokens goes, where it is configured.
+    pub introspection: Option<IntrospectionStatus>,
 }
 
 /// One issuer.
@@ -116,6 +121,7 @@ impl IdentityShared {
         let mut errors = Vec::new();
         let mut settled = Vec::with_capacity(issuers.len());
         let mut by_url = HashMap::with_capacity(issuers.len());
+        let mut introspection: Option<Desk> = None;
         for config in issuers {
             if by_url.insert(config.url.clone(), settled.len()).is_some() {
                 errors.push(IdentityConfigError {
@@ -125,7 +131,22 @@ impl IdentityShared {
                 });
             }
             match config.settle() {
-                Ok(issuer) => settled.push(Issuer::new(issuer)),
+                Ok(mut issuer) => {
+                    match (issuer.introspection.take(), &introspection) {
+                        (None, _) => {}
+                        (Some(asker), None) => {
+                            introspection = Some(Desk::new(settled.len(), asker));
+                        }
+                        (Some(_), Some(_)) => errors.push(IdentityConfigError {
+                            issuer: issuer.name.clone(),
+                            key: "introspection",
+                            reason: "another [[issuer]] has it already, and an opaque token does \
+                                     not say whom to ask"
+                                .to_owned(),
+                        }),
+                    }
+                    settled.push(Issuer::new(issuer));
+                }
                 Err(error) => errors.push(error),
             }
         }
@@ -148,13 +169,18 @@ impl IdentityShared {
             token_hash_key,
             clock,
             issued: ArcSwap::default(),
+            introspection,
         }))
     }
 
     /// How each issuer is doing, in the configured order.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
-        self.issuers.iter().map(Issuer::status).collect()
+        let mut status: Vec<IssuerStatus> = self.issuers.iter().map(Issuer::status).collect();
+        if let Some(desk) = &self.introspection {
+            status[desk.issuer].introspection = Some(desk.status());
+        }
+        status
     }
 
     /// Puts the keys that this gateway has issued in the place of those before.
@@ -241,6 +267,7 @@ impl Issuer {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            introspection: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where an issuer's keys come from: discovery, a JWKS address, or a file.
 //!
-//! The only I/O of this module. Everything is bounded: connecting, the whole answer, its size; no
+//! How this module fetches anything, too. Everything is bounded: connecting, the whole answer, its size; no
 //! redirect is followed, because a provider that moves has to be configured, not believed. Plain
 //! HTTP is for loopback alone.
 
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Url, redirect};
+use reqwest::{Certificate, Client, Response, Url, redirect};
 
 use super::json::{Json, Object};
 
@@ -80,53 +80,73 @@ impl KeySource {
     /// # Errors
     /// What went wrong, for the operator's log.
     pub(super) async fn load(&self) -> Result<Vec<u8>, String> {
+        let ca_file = self.ca_file.as_deref();
         match &self.place {
-            Place::File(path) => {
-                let path = path.clone();
-                tokio::task::spawn_blocking(move || read_bounded(&path))
-                    .await
-                    .map_err(|error| format!("reading the key file was interrupted: {error}"))?
-            }
-            Place::Jwks(url) => fetch(&self.client(url).await?, url).await,
+            Place::File(path) => read_file(path).await,
+            Place::Jwks(url) => fetch(&client(url, ca_file).await?, url).await,
             Place::Discovery { issuer, document } => {
-                let client = self.client(document).await?;
-                let found = fetch(&client, document).await?;
-                let keys = keys_address(&found, issuer, document)?;
+                let keys = discover(issuer, document, ca_file, "jwks_uri").await?;
                 // Whether a proxy is in the way depends on the host, which may be another one now.
-                fetch(&self.client(&keys).await?, &keys).await
+                fetch(&client(&keys, ca_file).await?, &keys).await
             }
         }
-    }
-
-    /// A client for one fetch. Made anew each time: a fetch is rare, and `ca_file` may change.
-    async fn client(&self, url: &Url) -> Result<Client, String> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("penstock-gateway/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_MAX)
-            .timeout(DOCUMENT_MAX)
-            .redirect(redirect::Policy::none());
-        if is_loopback(url) {
-            builder = builder.no_proxy();
-        }
-        if let Some(path) = self.ca_file.clone() {
-            let pem = tokio::task::spawn_blocking(move || read_bounded(&path))
-                .await
-                .map_err(|error| format!("reading ca_file was interrupted: {error}"))??;
-            let certificates = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| format!("ca_file is not a PEM bundle: {}", chain(&error)))?;
-            if certificates.is_empty() {
-                return Err("ca_file has no certificate".to_owned());
-            }
-            builder = builder.tls_certs_only(certificates);
-        }
-        builder
-            .build()
-            .map_err(|error| format!("no HTTP client: {}", chain(&error)))
     }
 }
 
-/// Takes `jwks_uri` from a discovery document that speaks for the configured issuer.
-fn keys_address(document: &[u8], issuer: &str, from: &Url) -> Result<Url, String> {
+/// A client for fetches from `url`. Made anew each time: a fetch is rare, and `ca_file` may change.
+///
+/// # Errors
+/// What is wrong with `ca_file`.
+pub(super) async fn client(url: &Url, ca_file: Option<&Path>) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("penstock-gateway/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_MAX)
+        .timeout(DOCUMENT_MAX)
+        .redirect(redirect::Policy::none());
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = ca_file {
+        let pem = read_file(path).await?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .map_err(|error| format!("ca_file is not a PEM bundle: {}", chain(&error)))?;
+        if certificates.is_empty() {
+            return Err("ca_file has no certificate".to_owned());
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    builder
+        .build()
+        .map_err(|error| format!("no HTTP client: {}", chain(&error)))
+}
+
+/// Reads a small file without keeping others waiting.
+///
+/// # Errors
+/// When it is too large, no regular file, or cannot be read.
+pub(super) async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || read_bounded(&path))
+        .await
+        .map_err(|error| format!("reading a file was interrupted: {error}"))?
+}
+
+/// Fetches the discovery document and takes one address from it.
+///
+/// # Errors
+/// What went wrong, for the operator's log.
+pub(super) async fn discover(
+    issuer: &str,
+    document: &Url,
+    ca_file: Option<&Path>,
+    name: &str,
+) -> Result<Url, String> {
+    let found = fetch(&client(document, ca_file).await?, document).await?;
+    address(&found, issuer, document, name)
+}
+
+/// Takes the address `name` from a discovery document that speaks for the configured issuer.
+fn address(document: &[u8], issuer: &str, from: &Url, name: &str) -> Result<Url, String> {
     let document: Object = Json::parse_object(document)
         .map_err(|error| format!("the discovery document is not valid JSON: {error}"))?;
     let member = |name: &str| {
@@ -142,25 +162,41 @@ fn keys_address(document: &[u8], issuer: &str, from: &Url) -> Result<Url, String
              configure `url` exactly as the provider writes it"
         ));
     }
-    let keys = fetchable(member("jwks_uri")?).map_err(|reason| format!("jwks_uri: {reason}"))?;
+    let found = fetchable(member(name)?).map_err(|reason| format!("{name}: {reason}"))?;
     // A provider on the network has no business sending us to a service of this machine.
-    if is_loopback(&keys) && !is_loopback(from) {
-        return Err("jwks_uri: points to this machine, but the issuer is elsewhere".to_owned());
+    if is_loopback(&found) && !is_loopback(from) {
+        return Err(format!(
+            "{name}: points to this machine, but the issuer is elsewhere"
+        ));
     }
-    Ok(keys)
+    Ok(found)
 }
 
 async fn fetch(client: &Client, url: &Url) -> Result<Vec<u8>, String> {
     let failed = |error: reqwest::Error| format!("{url}: {}", chain(&error));
-    let mut response = client.get(url.clone()).send().await.map_err(failed)?;
+    let response = client.get(url.clone()).send().await.map_err(failed)?;
+    body(response, url, DOCUMENT_BYTES_MAX).await
+}
+
+/// The body of an answer with status 200, at most `bytes_max` of it.
+///
+/// # Errors
+/// Another status, a larger body, a connection that breaks.
+pub(super) async fn body(
+    mut response: Response,
+    url: &Url,
+    bytes_max: usize,
+) -> Result<Vec<u8>, String> {
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("{url}: answered {}", response.status()));
     }
-    let too_large = || format!("{url}: the answer is larger than {DOCUMENT_BYTES_MAX} bytes");
+    let failed = |error: reqwest::Error| format!("{url}: {}", chain(&error));
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(failed)? {
-        if body.len() + piece.len() > DOCUMENT_BYTES_MAX {
-            return Err(too_large());
+        if body.len() + piece.len() > bytes_max {
+            return Err(format!(
+                "{url}: the answer is larger than {bytes_max} bytes"
+            ));
         }
         body.extend_from_slice(&piece);
     }
@@ -190,7 +226,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// An error with its causes: reqwest's own text leaves out the interesting one.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     /// Enough for every chain seen; a bound because a chain could be a circle.
     const CAUSES_MAX: usize = 8;
     std::iter::successors(Some(error), |error| error.source())
@@ -236,7 +272,7 @@ mod tests {
     fn a_discovery_document_speaks_for_its_issuer_only() {
         let read = |document: &str, issuer: &str| {
             let from = Url::parse(issuer).expect("a test's URL");
-            keys_address(document.as_bytes(), issuer, &from).map(String::from)
+            address(document.as_bytes(), issuer, &from, "jwks_uri").map(String::from)
         };
         let issuer = "https://idp.example";
         let document = |iss: &str, uri: &str| format!(r#"{{"issuer":"{iss}","jwks_uri":"{uri}"}}"#);

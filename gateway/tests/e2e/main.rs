@@ -20,6 +20,7 @@ mod forms;
 mod guards;
 mod heads;
 mod identity;
+mod introspection;
 mod keys;
 mod listeners;
 mod logout;

@@ -75,6 +75,7 @@ async fn status(State(api): Shared) -> Json<Value> {
                 "keys": issuer.key_count,
                 "fetched_unix": issuer.fetched_unix,
                 "trouble": issuer.trouble,
+                "introspection": issuer.introspection,
             })
         })
         .collect();
