@@ -13,7 +13,7 @@ use penstock_recorder::ring;
 use tokio::sync::watch;
 
 use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
-use crate::control::{Access, Control, Facts, Keys, Revocations, RingOffer, TcpPlace};
+use crate::control::{Access, Control, Facts, Keys, Revocations, RingOffer, Scim, TcpPlace};
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
 use crate::identity::{Authenticator, IdentityShared};
@@ -155,12 +155,14 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         process_key,
         warnings,
     );
+    let revocations = revocations(config, &node);
     let mut control = Control {
         identity: identity.clone(),
         rings,
         recorder_alive,
         reloader: reloader.clone(),
-        revocations: revocations(config, &node),
+        scim: scim(config, &revocations)?,
+        revocations,
         keys: Keys::new(
             identity.clone(),
             node.cutoff.clone(),
@@ -272,6 +274,14 @@ fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {
         config.control.state_file(),
         config.control.revocations_file.clone(),
     )
+}
+
+/// Where a provisioning service tells of people.
+fn scim(config: &Config, revocations: &Arc<Revocations>) -> Result<Option<Arc<Scim>>, String> {
+    let section = config.control.scim.as_ref();
+    section
+        .map(|section| Scim::new(section, revocations.clone()))
+        .transpose()
 }
 
 /// Raises the limit on open files as far as it goes: a call takes two, and the usual limit of 1024

@@ -8,6 +8,7 @@
 mod control;
 mod cores;
 mod limits;
+mod scim;
 mod strict;
 mod units;
 
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub use control::{LocalPerson, LoginSection, RoleGroups};
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
+pub use scim::{ScimSection, SubjectAttribute};
 pub use strict::ConfigError;
 pub(crate) use strict::parse as parse_strict;
 pub use units::{Size, Span};
@@ -203,6 +205,8 @@ pub struct ControlSection {
     pub login: Option<LoginSection>,
     /// The folder with the recorder's segments, for the console to show.
     pub log_dir: Option<PathBuf>,
+    /// Who tells, by SCIM 2.0, of people that come and go.
+    pub scim: Option<ScimSection>,
 }
 
 /// The file of an SQLite database.
@@ -297,6 +301,9 @@ impl Config {
             &mut self.control.log_dir,
         ];
         optional.into_iter().flatten().for_each(resolve);
+        if let Some(scim) = &mut self.control.scim {
+            resolve(&mut scim.token_file);
+        }
         for tls in [&mut self.listen.tls, &mut self.control.tls]
             .into_iter()
             .flatten()
@@ -344,6 +351,14 @@ impl Config {
                 "nobody could call: add an [[issuer]], or for a first trial \
                  `anonymous_groups` in [identity]",
             );
+        }
+        if self
+            .control
+            .scim
+            .as_ref()
+            .is_some_and(|it| it.subject.is_empty())
+        {
+            return say("[control] scim: `subject` names no attribute; leave it out for the usual");
         }
         if self.identity.cache_entries == 0 {
             return say("[identity] `cache_entries` must be at least 1");
@@ -441,6 +456,7 @@ impl Default for ControlSection {
             state: None,
             revocations_file: None,
             metrics: None,
+            scim: None,
             key_lifetime_max: Span::secs(KEY_LIFETIME_MAX_S),
             listen: None,
             tls: None,

@@ -12,6 +12,7 @@ mod metrics;
 mod notify;
 mod recorder;
 mod revocations;
+mod scim;
 mod state;
 
 use std::net::TcpListener;
@@ -34,6 +35,7 @@ pub use listen::TcpPlace;
 pub use notify::Notifier;
 pub use recorder::RingOffer;
 pub use revocations::Revocations;
+pub use scim::Scim;
 
 /// What the control thread looks after.
 pub struct Control {
@@ -47,6 +49,8 @@ pub struct Control {
     pub revocations: Arc<Revocations>,
     /// Keys that this gateway has issued.
     pub keys: Arc<Keys>,
+    /// Who tells of people that come and go.
+    pub scim: Option<Arc<Scim>>,
     /// Policies and certificates.
     pub reloader: Reloader,
     /// Where the API listens.
@@ -110,6 +114,7 @@ impl Control {
             recorder_alive: self.recorder_alive,
             revocations: self.revocations,
             keys: self.keys,
+            scim: self.scim,
             replays: Default::default(),
         });
         if let Some(listener) = self.metrics {

@@ -230,6 +230,11 @@ impl Revocations {
         Ok(revocation)
     }
 
+    /// The ids of those that `by` made of exactly this target, and that the state keeps.
+    pub(super) fn made(&self, target: &Target, by: &str) -> Vec<String> {
+        self.register().made(target, by)
+    }
+
     /// At most `limit`, in the order of their ids, behind `after`.
     pub(super) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Revocation>> {
         self.register().page(after, limit)

@@ -6,6 +6,7 @@
 //! cut off, and that is not a reason to let them in.
 
 mod keys;
+mod scim;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,6 +18,8 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqlSafeStr, SqlitePool};
 
+pub(super) use scim::KeepError;
+
 use crate::cutoff::{REVOCATIONS_MAX, Revocation, Source, Target};
 
 /// Who may read and write the file: the gateway's user alone.
@@ -27,7 +30,7 @@ const BUSY_MAX: Duration = Duration::from_secs(2);
 const CONNECTIONS_MAX: u32 = 2;
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "revocations",
@@ -39,7 +42,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         "logins",
         include_str!("../../migrations/0003_logins.sql"),
     ),
+    (7, "scim", include_str!("../../migrations/0007_scim.sql")),
 ];
+
+/// A row of an answer.
+type DbRow = sqlx::sqlite::SqliteRow;
 
 /// The gateway's state.
 #[derive(Clone, Debug)]
@@ -193,7 +200,7 @@ fn seconds(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn revocation(row: &sqlx::sqlite::SqliteRow) -> Result<Arc<Revocation>, sqlx::Error> {
+fn revocation(row: &DbRow) -> Result<Arc<Revocation>, sqlx::Error> {
     let kind: String = row.try_get("kind")?;
     let up_to: Option<i64> = row.try_get("issued_up_to_unix")?;
     let up_to = up_to.map(|seconds| u64::try_from(seconds).unwrap_or_default());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::revocation::{Revocation, Source};
+use super::revocation::{Revocation, Source, Target};
 use super::snapshot::Snapshot;
 
 /// The most revocations that are kept, all sources together. Those that have ended make room.
@@ -42,6 +42,16 @@ impl Register {
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&Arc<Revocation>> {
         self.by_id.get(id)
+    }
+
+    /// The ids of those that `by` made of exactly this target through the API.
+    #[must_use]
+    pub fn made(&self, target: &Target, by: &str) -> Vec<String> {
+        self.by_id
+            .values()
+            .filter(|it| it.source == Source::Api && it.by == by && it.target == *target)
+            .map(|it| it.id.clone())
+            .collect()
     }
 
     /// Takes one out.
@@ -104,7 +114,6 @@ impl Register {
 
 #[cfg(test)]
 mod tests {
-    use super::super::revocation::Target;
     use super::*;
 
     fn revocation(id: usize, source: Source, until: Option<u64>) -> Arc<Revocation> {

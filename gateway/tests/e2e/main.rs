@@ -34,6 +34,7 @@ mod recording;
 mod rehearse;
 mod reload;
 mod restore;
+mod scim;
 mod streams;
 mod tls;
 mod upstream;

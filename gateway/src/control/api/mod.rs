@@ -15,6 +15,7 @@ pub(in crate::control) mod operator;
 mod problem;
 mod reload;
 mod revocations;
+mod scim;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +35,7 @@ use utoipa_axum::routes;
 
 use super::keys::Keys;
 use super::revocations::Revocations;
+use super::scim::Scim;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
 use crate::reload::Reloader;
@@ -62,6 +64,7 @@ pub(super) struct Api {
     pub(super) recorder_alive: Arc<AtomicBool>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) keys: Arc<Keys>,
+    pub(super) scim: Option<Arc<Scim>>,
     pub(super) replays: logout::Replays,
 }
 
@@ -113,6 +116,7 @@ fn open_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(openapi))
         .merge(health::open_routes())
         .merge(logout::routes())
+        .merge(scim::routes())
 }
 
 /// For whoever is known, with a role or without: their own affairs.
