@@ -56,6 +56,21 @@ need_build_tools() {
     fi
 }
 
+# private_packages DIRECTORY: the npm packages of its package-lock.json, and none of their scripts. Made
+# anew only when the lock file changed.
+private_packages() {
+    local directory="$1" stamp
+    stamp="$(cksum <"$directory/package-lock.json")"
+    [[ "$(cat "$directory/node_modules/.stamp" 2>/dev/null)" == "$stamp" ]] && return 0
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        install_debian nodejs npm || return 1
+    fi
+    note "installing npm packages in ${directory#"$ROOT"/}"
+    npm ci --prefix "$directory" --ignore-scripts --no-audit --no-fund --loglevel=error \
+        >/dev/null </dev/null || return 1
+    printf '%s' "$stamp" >"$directory/node_modules/.stamp"
+}
+
 # private_venv DIRECTORY REQUIREMENTS: a Python environment with exactly those packages. Made anew
 # only when the requirements changed.
 private_venv() {

@@ -24,6 +24,8 @@ const TIME_MAX_UNIX: u64 = 253_402_300_799;
 pub(super) struct ClaimRules {
     pub(super) issuer: String,
     pub(super) audiences: Vec<String>,
+    /// Whom logout tokens are for; `audiences` where nothing else is said.
+    pub(super) logout_audiences: Option<Vec<String>>,
     /// A claim's name, or a dotted path into nested claims.
     pub(super) subject_claim: String,
     pub(super) groups_claim: String,
@@ -50,7 +52,7 @@ impl ClaimRules {
             Some(self.issuer.as_str())
         );
         let (not_before_unix, expires_unix) = self.check_times(claims, now_unix)?;
-        self.check_audience(claims)?;
+        check_audience(claims, &self.audiences)?;
         let subject = self.subject(claims)?;
         let groups = self.groups(claims)?;
         let mut principal = Principal::oidc(self.issuer.clone(), subject, groups, expires_unix);
@@ -75,7 +77,8 @@ impl ClaimRules {
     /// does not say, and when it ends.
     pub(super) fn logout_times(&self, claims: &Object, now_unix: u64) -> Result<(u64, u64), Fault> {
         let (_, expires) = self.check_times(claims, now_unix)?;
-        self.check_audience(claims)?;
+        let audiences = self.logout_audiences.as_ref().unwrap_or(&self.audiences);
+        check_audience(claims, audiences)?;
         Ok((time(claims, "iat")?.unwrap_or(0), expires))
     }
 
@@ -91,23 +94,6 @@ impl ClaimRules {
             return Err(TOKEN_NOT_YET_VALID);
         }
         Ok((not_before, expires))
-    }
-
-    fn check_audience(&self, claims: &Object) -> Result<(), Fault> {
-        let ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
-        let found = match claims.get("aud") {
-            None => false,
-            Some(Json::String(audience)) => ours(audience),
-            Some(Json::Array(items)) => {
-                let mut found = false;
-                for item in items {
-                    found |= ours(item.as_str().ok_or(MALFORMED_AUDIENCE)?);
-                }
-                found
-            }
-            Some(_) => return Err(MALFORMED_AUDIENCE),
-        };
-        if found { Ok(()) } else { Err(WRONG_AUDIENCE) }
     }
 
     fn subject(&self, claims: &Object) -> Result<String, Fault> {
@@ -158,6 +144,24 @@ impl ClaimRules {
         }
         Ok(groups)
     }
+}
+
+/// One of the token's audiences is one of these.
+fn check_audience(claims: &Object, audiences: &[String]) -> Result<(), Fault> {
+    let ours = |audience: &str| audiences.iter().any(|own| own == audience);
+    let found = match claims.get("aud") {
+        None => false,
+        Some(Json::String(audience)) => ours(audience),
+        Some(Json::Array(items)) => {
+            let mut found = false;
+            for item in items {
+                found |= ours(item.as_str().ok_or(MALFORMED_AUDIENCE)?);
+            }
+            found
+        }
+        Some(_) => return Err(MALFORMED_AUDIENCE),
+    };
+    if found { Ok(()) } else { Err(WRONG_AUDIENCE) }
 }
 
 /// Finds a claim by its name, or by a dotted path. Names may have dots themselves
@@ -220,6 +224,7 @@ mod tests {
         ClaimRules {
             issuer: "https://idp.example".to_owned(),
             audiences: vec!["penstock".to_owned(), "second".to_owned()],
+            logout_audiences: None,
             subject_claim: "sub".to_owned(),
             groups_claim: "groups".to_owned(),
             groups_prefix: String::new(),

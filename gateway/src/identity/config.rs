@@ -34,6 +34,9 @@ pub struct IssuerConfig {
     pub jwks_url: Option<String>,
     /// The `aud` values that are this gateway; a token needs one of them.
     pub audiences: Vec<String>,
+    /// The `aud` values of its logout tokens: the clients that this gateway's `/logout` is registered
+    /// for. `audiences` when absent.
+    pub logout_audiences: Option<Vec<String>>,
     /// Accepted signature algorithms; all asymmetric ones when absent.
     pub algorithms: Option<Vec<String>>,
     /// The claim with the caller's groups, a dotted path into nested claims.
@@ -147,6 +150,7 @@ impl IssuerConfig {
             jwks_file: None,
             jwks_url: None,
             audiences: vec![audience.to_owned()],
+            logout_audiences: None,
             algorithms: None,
             groups_claim: default_groups_claim(),
             groups_prefix: String::new(),
@@ -203,6 +207,7 @@ impl IssuerConfig {
             rules: ClaimRules {
                 issuer: self.url,
                 audiences: self.audiences,
+                logout_audiences: self.logout_audiences,
                 subject_claim: self.subject_claim,
                 groups_claim: self.groups_claim,
                 groups_prefix: self.groups_prefix,
@@ -321,6 +326,11 @@ impl IssuerConfig {
             let reason = "name at least one audience: without it, tokens for any other service \
                           of this provider would be accepted";
             return Err(self.wrong("audiences", reason));
+        }
+        let nobody = |list: &Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
+        if self.logout_audiences.as_ref().is_some_and(nobody) {
+            let reason = "name at least one client; leave it out where it is one of `audiences`";
+            return Err(self.wrong("logout_audiences", reason));
         }
         if self.token_types.is_empty() {
             return Err(self.wrong(
@@ -448,6 +458,8 @@ mod tests {
             wrong_key(|c| c.keys_max_age = Span::secs(30 * 86_400)),
             Some("keys_max_age")
         );
+        let nobody = wrong_key(|c| c.logout_audiences = Some(Vec::new()));
+        assert_eq!(nobody, Some("logout_audiences"));
         assert_eq!(wrong_key(|c| c.groups_claim.clear()), Some("groups_claim"));
         assert_eq!(wrong_key(|c| c.token_types.clear()), Some("token_types"));
         assert_eq!(

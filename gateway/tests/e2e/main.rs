@@ -30,6 +30,7 @@ mod observe;
 mod operators;
 mod permissions;
 mod process;
+mod provider;
 mod recording;
 mod rehearse;
 mod reload;
