@@ -271,7 +271,7 @@ fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {
     Revocations::new(
         node.cutoff.clone(),
         config.named_issuers(),
-        config.control.state_file(),
+        config.control.state_place(),
         config.control.revocations_file.clone(),
     )
 }

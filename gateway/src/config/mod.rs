@@ -9,6 +9,7 @@ mod control;
 mod cores;
 mod limits;
 mod scim;
+mod state;
 mod strict;
 mod units;
 
@@ -22,6 +23,7 @@ pub use control::{LocalPerson, LoginSection, RoleGroups};
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
 pub use scim::{ScimSection, SubjectAttribute};
+pub use state::{PostgresPlace, StatePlace};
 pub use strict::ConfigError;
 pub(crate) use strict::parse as parse_strict;
 pub use units::{Size, Span};
@@ -181,9 +183,12 @@ pub enum OnLoss {
 pub struct ControlSection {
     /// Unix socket of the control API; absent: no control API.
     pub socket: Option<PathBuf>,
-    /// Where revocations and keys are kept: `sqlite:///var/lib/penstock/state.db`. Absent:
-    /// `state.db` beside the socket.
+    /// Where revocations, keys and the like are kept: `sqlite:///var/lib/penstock/state.db`, or
+    /// `postgres://user@host/database` for gateways that share them. Absent: `state.db` beside the
+    /// socket.
     pub state: Option<StatePlace>,
+    /// A file with the password for a Postgres state.
+    pub state_password_file: Option<PathBuf>,
     /// A file with revocations, read again when it changes.
     pub revocations_file: Option<PathBuf>,
     /// The longest that a key which this gateway issues may live.
@@ -208,10 +213,6 @@ pub struct ControlSection {
     /// Who tells, by SCIM 2.0, of people that come and go.
     pub scim: Option<ScimSection>,
 }
-
-/// The file of an SQLite database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatePlace(pub PathBuf);
 
 /// `[log]`.
 #[derive(Debug, Deserialize)]
@@ -317,8 +318,11 @@ impl Config {
         if let UpstreamAddress::Unix(path) = &mut self.upstream.address {
             resolve(path);
         }
-        if let Some(StatePlace(path)) = &mut self.control.state {
-            resolve(path);
+        if let Some(place) = &mut self.control.state {
+            if let StatePlace::Postgres(server) = place {
+                server.password_file = self.control.state_password_file.take();
+            }
+            place.resolve(resolve);
         }
         for issuer in &mut self.issuers {
             issuer.resolve_paths(base);
@@ -360,6 +364,9 @@ impl Config {
         {
             return say("[control] scim: `subject` names no attribute; leave it out for the usual");
         }
+        if self.control.state_password_file.is_some() {
+            return say("[control] `state_password_file` is for a `state` of postgres://…");
+        }
         if self.identity.cache_entries == 0 {
             return say("[identity] `cache_entries` must be at least 1");
         }
@@ -376,28 +383,10 @@ impl Config {
 impl ControlSection {
     /// The database with the state: as configured, or beside the socket. Without either there is
     /// nobody who could put anything in it.
-    pub fn state_file(&self) -> Option<PathBuf> {
+    pub fn state_place(&self) -> Option<StatePlace> {
         let beside = || Some(self.socket.as_ref()?.with_file_name("state.db"));
-        self.state
-            .as_ref()
-            .map(|place| place.0.clone())
-            .or_else(beside)
-    }
-}
-
-// === impl StatePlace ===
-
-impl<'de> Deserialize<'de> for StatePlace {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let path = text
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.is_empty());
-        path.map(|path| Self(PathBuf::from(path))).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "`{text}` is no place for the state: write \"sqlite:///var/lib/penstock/state.db\""
-            ))
-        })
+        let file = || beside().map(StatePlace::Sqlite);
+        self.state.clone().or_else(file)
     }
 }
 
@@ -454,6 +443,7 @@ impl Default for ControlSection {
         Self {
             socket: None,
             state: None,
+            state_password_file: None,
             revocations_file: None,
             metrics: None,
             scim: None,

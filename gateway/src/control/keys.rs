@@ -94,6 +94,8 @@ pub struct Keys {
     cutoff: Arc<Cutoff>,
     lifetime_max: Duration,
     state: OnceLock<State>,
+    /// Held while the state is written or read: what is read must not be older than what is known.
+    writing: tokio::sync::Mutex<()>,
 }
 
 // === impl Keys ===
@@ -112,6 +114,7 @@ impl Keys {
             cutoff,
             lifetime_max,
             state: OnceLock::new(),
+            writing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -121,29 +124,49 @@ impl Keys {
     /// # Errors
     /// When they cannot be read.
     pub(super) async fn load(&self, state: &State) -> Result<(), String> {
-        let known: Vec<String> = self
-            .identity
-            .status()
-            .into_iter()
-            .map(|issuer| issuer.url)
-            .collect();
         let kept = state.keys().await.map_err(|error| error.to_string())?;
-        let mut entries = self.entries();
-        for entry in kept {
-            if !known.contains(&entry.key.issuer) {
-                tracing::warn!(
-                    id = entry.key.id,
-                    issuer = entry.key.issuer,
-                    "a key is not taken: its owner's issuer is not configured"
-                );
-                continue;
-            }
-            entries.insert(entry.key.id.clone(), entry);
+        for entry in kept.iter().filter(|entry| !self.vouched(entry)) {
+            tracing::warn!(
+                id = entry.key.id,
+                issuer = entry.key.issuer,
+                "a key is not taken: its owner's issuer is not configured"
+            );
         }
-        self.publish(&entries);
+        self.take(kept);
         // Nobody else sets it: this runs once.
         let _ = self.state.set(state.clone());
         Ok(())
+    }
+
+    /// Reads the state again, for what other gateways have issued, replaced and forgotten.
+    pub(super) async fn read_again(&self) -> Result<(), StateError> {
+        let Some(state) = self.state.get() else {
+            return Ok(());
+        };
+        let _one = self.writing.lock().await;
+        let kept = state.keys().await?;
+        self.take(kept);
+        Ok(())
+    }
+
+    /// Puts these in the place of all. Those that are the same stay, with their last use.
+    fn take(&self, kept: Vec<KeyEntry>) {
+        let mut entries = self.entries();
+        let mut before = std::mem::take(&mut *entries);
+        for entry in kept.into_iter().filter(|entry| self.vouched(entry)) {
+            let same = |known: &KeyEntry| known.key.expires_unix == entry.key.expires_unix;
+            let entry = match before.remove(&entry.key.id).filter(same) {
+                Some(known) => known,
+                None => entry,
+            };
+            entries.insert(entry.key.id.clone(), entry);
+        }
+        self.publish(&entries);
+    }
+
+    /// Whether somebody vouches for its owner.
+    fn vouched(&self, entry: &KeyEntry) -> bool {
+        self.identity.has_issuer(&entry.key.issuer)
     }
 
     /// Issues a key; the text is shown once and nowhere kept.
@@ -217,6 +240,7 @@ impl Keys {
             replaces: replaced.as_ref().map(|old| old.key.id.clone()),
             noted_unix: 0,
         };
+        let _one = self.writing.lock().await;
         let kept = state.keep_key(&entry, replaced.as_ref()).await;
         kept.map_err(|error: StateError| KeyError::NotKept(error.to_string()))?;
         let mut entries = self.entries();
@@ -298,6 +322,7 @@ impl Keys {
         let before = unix_seconds().saturating_sub(LISTED_AFTER_S);
         let over = |entry: &KeyEntry| entry.key.expires_unix < before;
         let forget = self.entries().values().any(over);
+        let _one = self.writing.lock().await;
         let written = async {
             if !used.is_empty() {
                 state.keys_used(&used).await?;

@@ -6,6 +6,7 @@
 //! none of them ever waits for this thread.
 
 mod api;
+mod fleet;
 mod keys;
 mod listen;
 mod metrics;
@@ -101,6 +102,8 @@ impl Control {
         }
         tokio::spawn(self.revocations.clone().keep());
         tokio::spawn(self.keys.clone().keep_up());
+        let fleet = fleet::Fleet::new(self.revocations.clone(), self.keys.clone());
+        tokio::spawn(fleet.clone().keep_up());
         let keys = self.keys.clone();
         tokio::spawn(self.reloader.clone().run());
         let api = Arc::new(api::Api {
@@ -115,6 +118,7 @@ impl Control {
             revocations: self.revocations,
             keys: self.keys,
             scim: self.scim,
+            fleet,
             replays: Default::default(),
         });
         if let Some(listener) = self.metrics {

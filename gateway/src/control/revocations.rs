@@ -2,9 +2,11 @@
 //! those of the API, the watched file, and the snapshots that cores see.
 //!
 //! A revocation takes effect first and is written down second: who must be cut off does not wait
-//! for a disk, and where the disk fails they are cut off all the same, until the next restart, and
-//! whoever revoked is told so.
+//! for a disk or a server, and where that fails they are cut off all the same, whoever revoked is
+//! told so, and writing it down is tried again. Where gateways share a state, what others have
+//! revoked and lifted is read again whenever the state tells of it ([`super::fleet`]).
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::{State, StateError};
+use crate::config::StatePlace;
 use crate::cutoff::{
     Cutoff, Effect, FileError, Register, RegisterFull, Revocation, Source, Target, read_file,
 };
@@ -23,6 +26,8 @@ use crate::exchange::unix_seconds;
 const FILE_LOOK: Duration = Duration::from_millis(250);
 /// How often revocations whose time is over are forgotten; they end at their time all the same.
 const FORGET: Duration = Duration::from_secs(60);
+/// How often writing down is tried again that has failed.
+const WRITE_AGAIN: Duration = Duration::from_secs(2);
 /// How long a revocation waits for cores to say that it has taken effect.
 const EFFECT_MAX: Duration = Duration::from_secs(1);
 
@@ -32,8 +37,12 @@ pub struct Revocations {
     cutoff: Arc<Cutoff>,
     /// Name and URL of each configured issuer.
     issuers: Vec<(String, String)>,
-    state_file: Option<PathBuf>,
+    place: Option<StatePlace>,
     state: OnceLock<State>,
+    /// In force, and not in the state yet.
+    unwritten: Mutex<BTreeMap<String, Arc<Revocation>>>,
+    /// Held while the state is written or read: what is read must not be older than what is in force.
+    writing: tokio::sync::Mutex<()>,
     watched: Option<PathBuf>,
     /// Why the watched file was not taken, the last time it was read.
     trouble: Mutex<Option<String>>,
@@ -48,7 +57,7 @@ pub(super) struct Summary {
     ended: u64,
     file: Option<PathBuf>,
     file_trouble: Option<String>,
-    state: Option<PathBuf>,
+    state: Option<String>,
 }
 
 /// How a revocation went.
@@ -70,8 +79,8 @@ pub(super) enum RevokeError {
     Full(#[from] RegisterFull),
     /// It is in force and was not written down.
     #[error(
-        "it is in force now and was NOT written down, so a restart would forget it: {0}. Repeat it \
-         once that is mended"
+        "it is in force now and was NOT written down, so a restart would forget it: {0}. Writing it \
+         is tried again for as long as the gateway runs; `status` says what is not written yet"
     )]
     NotKept(StateError),
     /// It could not be taken out of the state, so it stays.
@@ -93,15 +102,17 @@ impl Revocations {
     pub fn new(
         cutoff: Arc<Cutoff>,
         issuers: Vec<(String, String)>,
-        state_file: Option<PathBuf>,
+        place: Option<StatePlace>,
         watched: Option<PathBuf>,
     ) -> Arc<Self> {
         Arc::new(Self {
             register: Mutex::default(),
             cutoff,
             issuers,
-            state_file,
+            place,
             state: OnceLock::new(),
+            unwritten: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             watched,
             trouble: Mutex::default(),
         })
@@ -113,8 +124,8 @@ impl Revocations {
     /// # Errors
     /// When either cannot be read.
     pub async fn load(&self) -> Result<(), String> {
-        if let Some(file) = &self.state_file {
-            let state = State::open(file).await.map_err(|it| it.to_string())?;
+        if let Some(place) = &self.place {
+            let state = State::open(place).await.map_err(|it| it.to_string())?;
             let kept = state.revocations().await.map_err(|it| it.to_string())?;
             let now = unix_seconds();
             let mut register = self.register();
@@ -125,7 +136,7 @@ impl Revocations {
             }
             tracing::info!(
                 "state: {}, {} revocations",
-                file.display(),
+                state.place(),
                 register.count(Source::Api)
             );
             drop(register);
@@ -173,6 +184,9 @@ impl Revocations {
         let generation = {
             let mut register = self.register();
             register.add(revocation.clone(), now)?;
+            if self.state.get().is_some() {
+                lock(&self.unwritten).insert(revocation.id.clone(), revocation.clone());
+            }
             self.cutoff.publish(register.snapshot())
         };
         let Effect { ended, everywhere } = self
@@ -194,14 +208,63 @@ impl Revocations {
             took_us = told.took_us,
             "revoked"
         );
-        if let Some(state) = self.state.get() {
-            let kept = state.keep_revocation(&revocation).await;
-            kept.map_err(|error| {
-                tracing::error!("a revocation was not written down: {error}");
-                RevokeError::NotKept(error)
-            })?;
-        }
+        self.write(&revocation).await.map_err(|error| {
+            tracing::error!("a revocation was not written down: {error}");
+            RevokeError::NotKept(error)
+        })?;
         Ok((revocation, told))
+    }
+
+    /// Writes one down, unless that has been done.
+    async fn write(&self, revocation: &Revocation) -> Result<(), StateError> {
+        let Some(state) = self.state.get() else {
+            return Ok(());
+        };
+        let _one = self.writing.lock().await;
+        if lock(&self.unwritten).contains_key(&revocation.id) {
+            state.keep_revocation(revocation).await?;
+            lock(&self.unwritten).remove(&revocation.id);
+        }
+        Ok(())
+    }
+
+    /// Writes down what is in force and could not be written before.
+    pub(super) async fn write_rest(&self) -> Result<(), StateError> {
+        let rest: Vec<_> = lock(&self.unwritten).values().cloned().collect();
+        for revocation in rest {
+            self.write(&revocation).await?;
+            tracing::info!(id = revocation.id, "a revocation is written down after all");
+        }
+        Ok(())
+    }
+
+    /// How many are in force and not written down.
+    pub(super) fn unwritten(&self) -> usize {
+        lock(&self.unwritten).len()
+    }
+
+    /// Reads the state again, for what other gateways have revoked and lifted.
+    pub(super) async fn read_again(&self) -> Result<(), StateError> {
+        let Some(state) = self.state.get() else {
+            return Ok(());
+        };
+        let _one = self.writing.lock().await;
+        let mut kept = state.revocations().await?;
+        kept.extend(lock(&self.unwritten).values().cloned());
+        let mut register = self.register();
+        match register.replace_api(kept) {
+            Ok(true) => {
+                self.cutoff.publish(register.snapshot());
+                tracing::warn!(
+                    "revocations were changed by another gateway: {} now",
+                    register.count(Source::Api)
+                );
+            }
+            Ok(false) => {}
+            // Those in force stay; it is what there is room for.
+            Err(full) => tracing::error!("revocations of other gateways are not taken: {full}"),
+        }
+        Ok(())
     }
 
     /// Takes a revocation back: from the state first, so that a restart does not bring it back.
@@ -211,9 +274,11 @@ impl Revocations {
         if revocation.source == Source::File {
             return Err(RevokeError::InFile(revocation.by.clone()));
         }
+        let _one = self.writing.lock().await;
         if let Some(state) = self.state.get() {
             let lifted = state.lift(id, by, unix_seconds()).await;
             lifted.map_err(RevokeError::NotLifted)?;
+            lock(&self.unwritten).remove(id);
         }
         let mut register = self.register();
         register.remove(id);
@@ -249,7 +314,7 @@ impl Revocations {
             ended: self.cutoff.ended(),
             file: self.watched.clone(),
             file_trouble: lock(&self.trouble).clone(),
-            state: self.state_file.clone(),
+            state: self.place.as_ref().map(ToString::to_string),
         }
     }
 
@@ -257,6 +322,7 @@ impl Revocations {
     pub(super) async fn keep(self: Arc<Self>) {
         let mut seen = self.watched.as_deref().map(stamp);
         let mut forgotten = Instant::now();
+        let mut written = Instant::now();
         loop {
             tokio::time::sleep(FILE_LOOK).await;
             if let Some(file) = &self.watched {
@@ -265,6 +331,11 @@ impl Revocations {
                     seen = now;
                     self.reread(file);
                 }
+            }
+            if written.elapsed() >= WRITE_AGAIN && self.unwritten() > 0 {
+                // Whoever revoked has been told; `/status` says how many there are.
+                let _ = self.write_rest().await;
+                written = Instant::now();
             }
             if forgotten.elapsed() >= FORGET {
                 forgotten = Instant::now();
@@ -296,6 +367,11 @@ impl Revocations {
 
     async fn forget_ended(&self) {
         let now = unix_seconds();
+        if let Some(state) = self.state.get()
+            && let Err(error) = state.forget_logouts(now).await
+        {
+            tracing::error!("logout tokens of the past are still written down: {error}");
+        }
         let ended = self.register().take_ended(now);
         if ended.is_empty() {
             return;

@@ -1,23 +1,28 @@
-//! What must survive a restart, in one SQLite file (WAL, every commit synced).
+//! What must survive a restart: in one SQLite file (WAL, every commit synced), or in a Postgres
+//! database that several gateways share.
 //!
-//! The queries keep to what SQLite and Postgres have in common, numbered parameters included; only
-//! [`State::open`] knows which of them it is. Migrations are in the program. A file that cannot be
-//! opened, migrated or read keeps the gateway from starting: without it nobody could tell who is
-//! cut off, and that is not a reason to let them in.
+//! The queries keep to what both have in common, numbered parameters included, and run through
+//! sqlx's `Any`; only opening knows which of them it is. Migrations are in the program. A state that
+//! cannot be opened, migrated or read keeps the gateway from starting: without it nobody could tell
+//! who is cut off, and that is not a reason to let them in.
 
 mod keys;
+mod logout;
 mod scim;
 
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlSafeStr, SqlitePool};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{AnyPool, ConnectOptions as _, Executor as _, Row, SqlSafeStr};
 
+use crate::config::{PostgresPlace, StatePlace};
 pub(super) use scim::KeepError;
 
 use crate::cutoff::{REVOCATIONS_MAX, Revocation, Source, Target};
@@ -26,11 +31,17 @@ use crate::cutoff::{REVOCATIONS_MAX, Revocation, Source, Target};
 const FILE_MODE: u32 = 0o600;
 /// How long a statement waits for another program that has the file.
 const BUSY_MAX: Duration = Duration::from_secs(2);
-/// Connections: one may write, the other reads meanwhile.
+/// The same, as SQLite is told it.
+const SQLITE_BUSY: &str = "PRAGMA busy_timeout = 2000";
+/// How long a connection to Postgres may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Connections: one may write, the others read meanwhile.
 const CONNECTIONS_MAX: u32 = 2;
+/// The channel on which Postgres tells of changes.
+const CHANNEL: &str = "penstock";
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "revocations",
@@ -43,74 +54,172 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         include_str!("../../migrations/0003_logins.sql"),
     ),
     (7, "scim", include_str!("../../migrations/0007_scim.sql")),
+    (
+        8,
+        "logout tokens",
+        include_str!("../../migrations/0008_logout_tokens.sql"),
+    ),
 ];
 
+/// What Postgres has besides.
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 1] = [(
+    9,
+    "tell",
+    include_str!("../../migrations/0009_tell.postgres.sql"),
+)];
+
 /// A row of an answer.
-type DbRow = sqlx::sqlite::SqliteRow;
+type DbRow = AnyRow;
 
 /// The gateway's state.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pool: SqlitePool,
-    file: Arc<PathBuf>,
+    pool: AnyPool,
+    place: Arc<str>,
+    /// How to listen for changes; only where others may make them.
+    shared: Option<Arc<PgConnectOptions>>,
 }
 
-/// The state cannot be read or written; `Display` says which file and why.
+/// The state cannot be read or written; `Display` says which and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", file.display())]
+#[error("{place}: {reason}")]
 pub(super) struct StateError {
-    file: PathBuf,
+    place: Arc<str>,
     reason: String,
 }
 
 // === impl State ===
 
 impl State {
-    /// Opens the file, or makes it, and brings it up to date.
+    /// Opens what is configured.
     ///
     /// # Errors
     /// When it cannot be opened, is no database, or is of a newer gateway.
-    pub(super) async fn open(file: &Path) -> Result<Self, StateError> {
-        let failed = |reason: String| StateError {
-            file: file.to_owned(),
-            reason,
+    pub(super) async fn open(place: impl Into<StatePlace>) -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        let place = place.into();
+        let opened = match &place {
+            StatePlace::Sqlite(file) => Self::open_file(file).await,
+            StatePlace::Postgres(server) => Self::open_server(server).await,
         };
+        opened.map_err(|reason| StateError {
+            place: place.to_string().into(),
+            reason: format!("the state cannot be opened: {reason}"),
+        })
+    }
+
+    /// Opens the file, or makes it, and brings it up to date.
+    async fn open_file(file: &Path) -> Result<Self, String> {
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        let file = std::path::absolute(file).map_err(|error| failed(&error))?;
         // Made by us, so that it is never readable by others, not even for a moment.
         OpenOptions::new()
             .append(true)
             .create(true)
             .mode(FILE_MODE)
-            .open(file)
-            .map_err(|error| failed(format!("the state cannot be opened: {error}")))?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_MAX);
-        let pool = SqlitePoolOptions::new()
+            .open(&file)
+            .map_err(|error| failed(&error))?;
+        let options: AnyConnectOptions = file_url(&file).parse().map_err(|e| failed(&e))?;
+        let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(BUSY_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // The wait first: the others may need it.
+                    for setting in [
+                        SQLITE_BUSY,
+                        "PRAGMA journal_mode = WAL",
+                        "PRAGMA synchronous = FULL",
+                        "PRAGMA foreign_keys = ON",
+                    ] {
+                        connection.execute(setting).await?;
+                    }
+                    Ok(())
+                })
+            })
             .connect_with(options)
             .await
-            .map_err(|error| failed(format!("the state cannot be opened: {error}")))?;
-        let migrations = MIGRATIONS.map(|(version, name, sql)| {
+            .map_err(|error| failed(&error))?;
+        Self::migrated(pool, file.display().to_string().into(), &[], None).await
+    }
+
+    /// Connects to the server and brings the database up to date.
+    async fn open_server(server: &PostgresPlace) -> Result<Self, String> {
+        let url = server.url_with_password()?;
+        let failed = |error: sqlx::Error| error.to_string();
+        let listening = PgConnectOptions::from_url(&url).map_err(failed)?;
+        let options = AnyConnectOptions::from_url(&url).map_err(failed)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(CONNECT_MAX)
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        let place = server.to_string().into();
+        let shared = Some(Arc::new(listening));
+        Self::migrated(pool, place, &POSTGRES_MIGRATIONS, shared).await
+    }
+
+    async fn migrated(
+        pool: AnyPool,
+        place: Arc<str>,
+        more: &[(i64, &'static str, &'static str)],
+        shared: Option<Arc<PgConnectOptions>>,
+    ) -> Result<Self, String> {
+        let migrations = MIGRATIONS.iter().chain(more).map(|&(version, name, sql)| {
             let kind = MigrationType::Simple;
             Migration::new(version, name.into(), kind, sql.into_sql_str(), false)
         });
-        Migrator::with_migrations(migrations.to_vec())
+        Migrator::with_migrations(migrations.collect())
             .run(&pool)
             .await
-            .map_err(|error| failed(format!("the state cannot be brought up to date: {error}")))?;
+            .map_err(|error| format!("it cannot be brought up to date: {error}"))?;
         Ok(Self {
             pool,
-            file: Arc::new(file.to_owned()),
+            place,
+            shared,
         })
+    }
+
+    /// Where it is, without a password.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether other gateways may change it too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Listens for changes from now on; `None` where nobody else makes any.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub(super) async fn listener(&self) -> Result<Option<PgListener>, StateError> {
+        let Some(options) = &self.shared else {
+            return Ok(None);
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_MAX)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options.as_ref().clone());
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.ignore_pool_close_event(true);
+            // A lost connection is ours to notice: what was missed has to be read.
+            listener.eager_reconnect(false);
+            listener.listen(CHANNEL).await?;
+            Ok(listener)
+        };
+        let listener = listening.await.map_err(|error| self.failed(&error))?;
+        Ok(Some(listener))
     }
 
     fn failed(&self, error: &sqlx::Error) -> StateError {
         StateError {
-            file: self.file.as_ref().clone(),
+            place: self.place.clone(),
             reason: error.to_string(),
         }
     }
@@ -195,6 +304,21 @@ impl State {
     }
 }
 
+/// SQLite's URL of a file, whatever signs its path has.
+fn file_url(file: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut url = "sqlite://".to_owned();
+    for &byte in file.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
+            url.push(byte.into());
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url
+}
+
 /// A number as databases keep it.
 fn seconds(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -251,7 +375,8 @@ mod tests {
     #[test]
     fn what_is_kept_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("state.db");
+        // Signs that a URL would take for its own.
+        let file = folder.path().join("st?te #1%20.db");
         let (first, second) = (revocation("a", Some(9)), revocation("b", None));
         run(async {
             let state = State::open(&file).await.unwrap();

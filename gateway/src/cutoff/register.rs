@@ -88,6 +88,29 @@ impl Register {
         Ok(())
     }
 
+    /// Puts these in the place of all that came through the API; whether that changes anything.
+    ///
+    /// # Errors
+    /// When there is no room for all of them; then nothing has changed.
+    pub fn replace_api(&mut self, revocations: Vec<Arc<Revocation>>) -> Result<bool, RegisterFull> {
+        let of_api = |it: &Revocation| it.source == Source::Api;
+        let fresh: BTreeMap<String, Arc<Revocation>> = revocations
+            .into_iter()
+            .map(|it| (it.id.clone(), it))
+            .collect();
+        let before = self.by_id.iter().filter(|(_, it)| of_api(it));
+        if before.eq(&fresh) {
+            return Ok(false);
+        }
+        let others = self.by_id.values().filter(|it| !of_api(it)).count();
+        if others + fresh.len() > REVOCATIONS_MAX {
+            return Err(RegisterFull);
+        }
+        self.by_id.retain(|_, revocation| !of_api(revocation));
+        self.by_id.extend(fresh);
+        Ok(true)
+    }
+
     /// At most `limit` in the order of their ids, behind `after`.
     pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Revocation>> {
         use std::ops::Bound;
@@ -162,6 +185,11 @@ mod tests {
             .map(|it| it.id.clone())
             .collect();
         assert_eq!(ids, ["00000001", "00000004"]);
+        let own = |id| vec![revocation(id, Source::Api, None)];
+        assert_eq!(register.replace_api(own(1)), Ok(false));
+        assert_eq!(register.replace_api(own(2)), Ok(true));
+        assert!(register.find("00000001").is_none() && register.find("00000004").is_some());
+        assert_eq!(register.replace_api(own(1)), Ok(true));
         let page = register.page(Some("00000001"), 9);
         assert_eq!((page.len(), page[0].source), (1, Source::File));
         assert_eq!(register.snapshot().count(), 2);

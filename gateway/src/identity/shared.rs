@@ -188,6 +188,12 @@ impl IdentityShared {
         self.issued.store(Arc::new(table));
     }
 
+    /// Whether an issuer with this URL is configured.
+    #[must_use]
+    pub fn has_issuer(&self, url: &str) -> bool {
+        self.by_url.contains_key(url)
+    }
+
     pub(super) fn issued_keys(&self) -> arc_swap::Guard<Arc<KeyTable>> {
         self.issued.load()
     }

@@ -97,6 +97,7 @@ async fn status(State(api): Shared) -> Json<Value> {
             "enabled": api.facts.recording,
             "connected": api.recorder_alive.load(Ordering::Relaxed),
         },
+        "state": api.fleet.standing(),
         "revocations": api.revocations.summary(),
         "issued_keys": api.keys.count(),
         "counters": api.counters.totals(),

@@ -65,6 +65,15 @@ async fn logout(
         .await
         .map_err(|error| bad(error.code, error.message.to_owned()))?;
     api.replays.take(&logout)?;
+    if let Some(state) = api.revocations.state() {
+        match state.take_logout(&logout).await {
+            Ok(true) => {}
+            Ok(false) => return Err(replayed()),
+            // What is remembered here must do, as the login's end must not wait for a database: it
+            // takes effect below, where the same database fails and the provider is told so.
+            Err(error) => tracing::error!("a logout token was not written down: {error}"),
+        }
+    }
     let issuer = logout.issuer.clone();
     let target = match (&logout.session, &logout.subject) {
         (Some(session), _) => Target::Session {
@@ -85,6 +94,11 @@ async fn logout(
     if let Err(error) = revoked.await {
         // The provider shall post it again, and then it must not look like a replay.
         api.replays.forget(&logout);
+        if let Some(state) = api.revocations.state()
+            && let Err(error) = state.forget_logout(&logout).await
+        {
+            tracing::error!("a logout token is not forgotten: {error}");
+        }
         return Err(error.into());
     }
     Ok((StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response())
@@ -124,10 +138,7 @@ impl Replays {
         }
         match known.insert(name(logout), logout.expires_unix) {
             None => Ok(()),
-            Some(_) => {
-                let detail = "A logout token with this `jti` was taken already.";
-                Err(Problem::new(StatusCode::BAD_REQUEST, "replayed", detail))
-            }
+            Some(_) => Err(replayed()),
         }
     }
 
@@ -135,6 +146,11 @@ impl Replays {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&name(logout));
     }
+}
+
+fn replayed() -> Problem {
+    let detail = "A logout token with this `jti` was taken already.";
+    Problem::new(StatusCode::BAD_REQUEST, "replayed", detail)
 }
 
 fn name(logout: &Logout) -> (String, String) {

@@ -33,6 +33,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::fleet::Fleet;
 use super::keys::Keys;
 use super::revocations::Revocations;
 use super::scim::Scim;
@@ -65,6 +66,7 @@ pub(super) struct Api {
     pub(super) revocations: Arc<Revocations>,
     pub(super) keys: Arc<Keys>,
     pub(super) scim: Option<Arc<Scim>>,
+    pub(super) fleet: Arc<Fleet>,
     pub(super) replays: logout::Replays,
 }
 

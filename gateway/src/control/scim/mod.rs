@@ -198,7 +198,8 @@ impl Scim {
     async fn cut_off(&self, user: &User, reason: &str) -> Result<(), ScimError> {
         let target = self.target(user);
         if !self.revocations.made(&target, BY).is_empty() {
-            return Ok(());
+            // In force already, but perhaps not written down when the service came first.
+            return Ok(self.revocations.write_rest().await?);
         }
         let (reason, by) = (reason.to_owned(), BY.to_owned());
         self.revocations.revoke(target, None, reason, by).await?;

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::{State, StateError, seconds};
+use super::{DbRow, State, StateError, seconds};
 use crate::control::keys::{KEYS_MAX, KeyEntry};
 use crate::identity::{IssuedKey, KeyHash};
 
@@ -106,7 +105,7 @@ impl State {
     }
 }
 
-fn entry(row: &SqliteRow) -> Result<KeyEntry, sqlx::Error> {
+fn entry(row: &DbRow) -> Result<KeyEntry, sqlx::Error> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("a key's {what}").into());
     let hash: String = row.try_get("hash")?;
     let hash: KeyHash = *blake3::Hash::from_hex(hash)

@@ -1,0 +1,243 @@
+//! Two gateways, one Postgres: what one is told the other acts on at once, and neither lets anybody
+//! in because the database is away. And one gateway whose SQLite file somebody else holds.
+
+use penstock_loadgen::client::{Call, Connection, Response};
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use crate::control::{control, verb_ok};
+use crate::postgres::Postgres;
+use crate::stack::Stack;
+use crate::witness::{PATIENCE, code, scripted_chat};
+
+/// A gateway whose state is there, and which takes the tokens of `issuer` besides its own.
+fn gateway(postgres: &Postgres, issuer: Option<&str>) -> Stack {
+    Stack::with(|setup| {
+        setup.record = false;
+        setup.control = postgres.state();
+        if let Some(url) = issuer {
+            setup.more = format!(
+                "[[issuer]]\nname = \"shared\"\nurl = \"{url}\"\naudiences = [\"penstock\"]"
+            );
+        }
+    })
+}
+
+fn ask(stack: &Stack, token: &str) -> (u16, String) {
+    let body = scripted_chat(&json!({"text": "hello"}), false);
+    let answer = stack.send(Call::post("/v1/chat/completions", &body).token(token));
+    (answer.status(), code(&answer))
+}
+
+fn is_cut_off() -> (u16, String) {
+    (401, "revoked".to_owned())
+}
+
+fn revoke(stack: &Stack, subject: &str) -> Response {
+    let body = json!({"who": {"subject": subject, "issuer": "dev"}, "reason": "a test"});
+    control(stack, &Call::post("/revocations", &body))
+}
+
+/// A stream under way that goes on for far longer than the test.
+fn streaming(stack: &Stack, token: &str) -> Connection {
+    let endless = json!({"text": "word ".repeat(6000), "inter_token_ms": 20});
+    let mut connection = stack.connect();
+    connection.timeout(PATIENCE).expect("a timeout");
+    Call::post("/v1/chat/completions", &scripted_chat(&endless, true))
+        .token(token)
+        .over(&mut connection)
+        .expect("the request is sent");
+    assert_eq!(connection.read_head().expect("a head").status, 200);
+    connection
+        .next_event()
+        .expect("an event")
+        .expect("not the end");
+    connection
+}
+
+fn last_event(connection: &mut Connection) -> Value {
+    let mut last = None;
+    while let Some(event) = connection.next_event().expect("the stream ends in order") {
+        last = Some(event);
+    }
+    last.expect("a last event").json().expect("JSON")
+}
+
+fn state(stack: &Stack) -> Value {
+    stack.status()["state"].clone()
+}
+
+#[test]
+fn what_one_gateway_is_told_every_gateway_acts_on() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let first = gateway(&postgres, None);
+    let second = gateway(&postgres, Some(first.issuer.url()));
+    assert_eq!(
+        (&state(&second)["shared"], &state(&second)["connected"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(
+        !state(&first)["place"]
+            .to_string()
+            .contains(&postgres.password)
+    );
+    let token = first.token();
+    assert_eq!(ask(&second, &token).0, 200);
+    let mut stream = streaming(&second, &token);
+    let made = revoke(&first, "alice");
+    assert_eq!(made.status(), 201, "{}", made.text());
+    // Cut on the other one, without anybody asking it.
+    assert_eq!(last_event(&mut stream)["error"]["code"], "revoked");
+    assert_eq!(ask(&second, &token), is_cut_off());
+    assert_eq!(ask(&first, &token), is_cut_off());
+    // Lifted on the other one.
+    let id = made.json()["revocation"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let lifted = control(&second, &Call::new("DELETE", &format!("/revocations/{id}")));
+    assert_eq!(lifted.status(), 200, "{}", lifted.text());
+    assert_eq!(ask(&second, &token).0, 200);
+    assert!(first.wait(|| ask(&first, &token).0 == 200));
+
+    // A key of one works at the other, and ends there when it is revoked here.
+    let arguments = [
+        "keys",
+        "create",
+        "--owner",
+        "alice",
+        "--groups",
+        "engineers",
+        "--name",
+        "n",
+    ];
+    let arguments = [&arguments[..], &["--expires", "1h"]].concat();
+    let key = verb_ok(&first, &arguments).trim().to_owned();
+    assert!(
+        second.wait(|| ask(&second, &key).0 == 200),
+        "{}",
+        second.log()
+    );
+    let listed = control(&second, &Call::get("/keys")).json();
+    let id = listed["keys"][0]["id"].as_str().expect("an id").to_owned();
+    verb_ok(&second, &["keys", "revoke", &id, "--reason", "lost"]);
+    assert_eq!(ask(&second, &key), is_cut_off());
+    assert!(first.wait(|| ask(&first, &key) == is_cut_off()));
+}
+
+#[test]
+fn a_postgres_that_goes_and_comes_back_loses_no_revocation() {
+    let Some(mut postgres) = Postgres::start() else {
+        return;
+    };
+    let mut first = gateway(&postgres, None);
+    let second = gateway(&postgres, Some(first.issuer.url()));
+    let alice = first.token();
+    let [bob, carol] = ["bob", "carol"].map(|who| first.issuer.token(who, &["engineers"]));
+    assert_eq!(revoke(&first, "bob").status(), 201);
+    assert!(second.wait(|| ask(&second, &bob) == is_cut_off()));
+    postgres.stop();
+    for stack in [&first, &second] {
+        assert!(
+            stack.wait(|| state(stack)["connected"] == false),
+            "{}",
+            stack.log()
+        );
+        assert_ne!(state(stack)["trouble"], Value::Null);
+        // The data plane goes on with what it knows.
+        assert_eq!(ask(stack, &alice).0, 200);
+        assert_eq!(ask(stack, &bob), is_cut_off());
+    }
+    // In force here, and said not to be written down.
+    let refused = revoke(&first, "carol");
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert_eq!(refused.json()["code"], "not_kept");
+    assert_eq!(ask(&first, &carol), is_cut_off());
+    assert_eq!(ask(&second, &carol).0, 200, "nobody could tell it");
+    assert_eq!(state(&first)["not_written"], 1);
+    // What can only be written down is refused.
+    let body = json!({"owner": {"subject": "alice", "issuer": "dev"}, "groups": ["engineers"], "name": "n", "expires": "1h"});
+    assert_eq!(control(&first, &Call::post("/keys", &body)).status(), 503);
+    postgres.serve().expect("it comes back");
+    for stack in [&first, &second] {
+        assert!(
+            stack.wait(|| state(stack)["connected"] == true),
+            "{}",
+            stack.log()
+        );
+        assert_eq!(state(stack)["lost"], 1);
+        assert_eq!(ask(stack, &bob), is_cut_off());
+    }
+    // What could not be written down is, and the other hears of it.
+    assert!(
+        second.wait(|| ask(&second, &carol) == is_cut_off()),
+        "{}",
+        first.log()
+    );
+    assert!(first.wait(|| state(&first)["not_written"] == 0));
+    first.kill_gateway();
+    first.start_gateway();
+    assert_eq!(ask(&first, &carol), is_cut_off(), "after a restart, too");
+    // And what is told now is heard.
+    assert_eq!(revoke(&first, "alice").status(), 201);
+    assert!(second.wait(|| ask(&second, &alice) == is_cut_off()));
+    postgres.stop();
+    first.kill_gateway();
+    assert_eq!(
+        first.gateway_refuses(),
+        Some(1),
+        "without its state a gateway does not start"
+    );
+}
+
+#[test]
+fn a_locked_database_keeps_nobody_in_and_nobody_out() {
+    let mut stack = Stack::unrecorded();
+    let bob = stack.issuer.token("bob", &["engineers"]);
+    let file = stack.path("state.db");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    // Another program has it, and keeps it.
+    let mut holder = runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+        let mut holder = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .expect("opened");
+        sqlx::query("BEGIN EXCLUSIVE")
+            .execute(&mut holder)
+            .await
+            .expect("held");
+        holder
+    });
+    assert_eq!(ask(&stack, &bob).0, 200);
+    let refused = revoke(&stack, "bob");
+    assert_eq!(
+        (refused.status(), &refused.json()["code"]),
+        (503, &json!("not_kept"))
+    );
+    assert_eq!(ask(&stack, &bob), is_cut_off());
+    assert_eq!(ask(&stack, &stack.token()).0, 200);
+    let body = json!({"owner": {"subject": "alice"}, "groups": ["engineers"], "name": "n", "expires": "1h"});
+    assert_eq!(control(&stack, &Call::post("/keys", &body)).status(), 503);
+    assert_eq!(state(&stack)["not_written"], 1);
+    runtime.block_on(async {
+        sqlx::query("ROLLBACK")
+            .execute(&mut holder)
+            .await
+            .expect("let go");
+        holder.close().await.expect("closed");
+    });
+    assert!(
+        stack.wait(|| state(&stack)["not_written"] == 0),
+        "{}",
+        stack.log()
+    );
+    assert_eq!(control(&stack, &Call::post("/keys", &body)).status(), 201);
+    stack.kill_gateway();
+    stack.start_gateway();
+    assert_eq!(ask(&stack, &bob), is_cut_off());
+}
