@@ -158,7 +158,8 @@ fn a_postgres_that_goes_and_comes_back_loses_no_revocation() {
     assert_eq!(ask(&second, &carol).0, 200, "nobody could tell it");
     assert_eq!(state(&first)["not_written"], 1);
     // What can only be written down is refused.
-    let body = json!({"owner": {"subject": "alice", "issuer": "dev"}, "groups": ["engineers"], "name": "n", "expires": "1h"});
+    let owner = json!({"subject": "alice", "issuer": "dev"});
+    let body = json!({"owner": owner, "groups": ["engineers"], "name": "n", "expires": "1h"});
     assert_eq!(control(&first, &Call::post("/keys", &body)).status(), 503);
     postgres.serve().expect("it comes back");
     for stack in [&first, &second] {
@@ -193,6 +194,44 @@ fn a_postgres_that_goes_and_comes_back_loses_no_revocation() {
 }
 
 #[test]
+fn a_server_must_show_the_certificate_that_was_asked_for() {
+    let names = ["localhost", "elsewhere.example"];
+    for (name, mode, serves) in [
+        (names[0], "verify-full", true),
+        (names[1], "verify-full", false),
+        (names[1], "verify-ca", true),
+        // Without TLS the server takes nobody.
+        (names[0], "disable", false),
+    ] {
+        let Some((postgres, port, certificate)) = Postgres::start_tls(name) else {
+            return;
+        };
+        let mut stack = Stack::unrecorded();
+        let state = format!(
+            "[control]\nstate = \"postgres://penstock@localhost:{port}/postgres?sslmode={mode}&\
+             sslrootcert={}\"\nstate_password_file = \"{}\"",
+            certificate.display(),
+            postgres.password_file().display()
+        );
+        let config = std::fs::read_to_string(stack.path("gateway.toml")).expect("its file");
+        std::fs::write(
+            stack.path("gateway.toml"),
+            config.replace("[control]", &state),
+        )
+        .expect("it is written");
+        stack.kill_gateway();
+        match serves {
+            true => {
+                stack.start_gateway();
+                assert_eq!(self::state(&stack)["connected"], true, "{name} {mode}");
+            }
+            false => assert_eq!(stack.gateway_refuses(), Some(1), "{name} {mode}"),
+        }
+        assert!(!stack.log().contains(&postgres.password));
+    }
+}
+
+#[test]
 fn a_locked_database_keeps_nobody_in_and_nobody_out() {
     let mut stack = Stack::unrecorded();
     let bob = stack.issuer.token("bob", &["engineers"]);
@@ -221,7 +260,8 @@ fn a_locked_database_keeps_nobody_in_and_nobody_out() {
     );
     assert_eq!(ask(&stack, &bob), is_cut_off());
     assert_eq!(ask(&stack, &stack.token()).0, 200);
-    let body = json!({"owner": {"subject": "alice"}, "groups": ["engineers"], "name": "n", "expires": "1h"});
+    let owner = json!({"subject": "alice"});
+    let body = json!({"owner": owner, "groups": ["engineers"], "name": "n", "expires": "1h"});
     assert_eq!(control(&stack, &Call::post("/keys", &body)).status(), 503);
     assert_eq!(state(&stack)["not_written"], 1);
     runtime.block_on(async {

@@ -11,11 +11,21 @@ use crate::stack::wait;
 
 /// The user of the database and of its superuser.
 const USER: &str = "penstock";
+/// Nothing on the network, no care for a crash of the machine, little memory.
+const SETTINGS: [&str; 5] = [
+    "listen_addresses=",
+    "fsync=off",
+    "max_connections=20",
+    "unix_socket_permissions=0777",
+    "shared_buffers=16MB",
+];
 
 pub(crate) struct Postgres {
     folder: tempfile::TempDir,
     programs: PathBuf,
     server: Option<Child>,
+    /// `name=value`, each.
+    settings: Vec<String>,
     /// Made up for each cluster.
     pub(crate) password: String,
 }
@@ -30,9 +40,54 @@ impl Postgres {
             .ok()
     }
 
+    /// The same over TCP, where it takes connections in TLS alone and shows a certificate for this
+    /// name; its port, and the certificate to trust.
+    pub(crate) fn start_tls(name: &str) -> Option<(Self, u16, PathBuf)> {
+        let made = Self::make().and_then(|mut it| {
+            let port = it.set_up_tls(name).map_err(|error| error.to_string())?;
+            it.serve().map(|()| (it, port))
+        });
+        let (this, port) = made
+            .map_err(|reason| eprintln!("SKIPPED: no Postgres: {reason}"))
+            .ok()?;
+        let certificate = this.path("server.crt");
+        Some((this, port, certificate))
+    }
+
+    fn set_up_tls(&mut self, name: &str) -> std::io::Result<u16> {
+        let made =
+            rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
+        fs::write(self.path("server.crt"), made.cert.pem())?;
+        let key = self.path("server.key");
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        if rustix::process::getuid().is_root() {
+            // The server wants to own it; `nobody` has this number on Linux.
+            std::os::unix::fs::chown(&key, Some(65534), Some(65534))?;
+        }
+        let rules = "hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-256\n";
+        fs::write(self.path("rules"), rules)?;
+        // Free a moment ago, and hardly taken since.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
+        self.settings
+            .retain(|it| !it.starts_with("listen_addresses"));
+        let path = |name: &str| self.path(name).display().to_string();
+        self.settings.extend([
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", path("server.crt")),
+            format!("ssl_key_file={}", path("server.key")),
+            format!("hba_file={}", path("rules")),
+        ]);
+        Ok(port)
+    }
+
     fn make() -> Result<Self, String> {
         let programs = programs().ok_or("initdb is not installed (Debian: postgresql)")?;
-        // Under /tmp, where another user may be let in, and with a short path: sockets' are bounded.
+        // Where another user may be let in, and with a short path: sockets' are bounded.
         let folder = tempfile::Builder::new()
             .prefix("pg")
             .tempdir()
@@ -43,6 +98,7 @@ impl Postgres {
             folder,
             programs,
             server: None,
+            settings: SETTINGS.map(str::to_owned).to_vec(),
             password,
         };
         let open = fs::Permissions::from_mode(0o777);
@@ -77,20 +133,7 @@ impl Postgres {
             .arg(self.path("data"))
             .arg("-k")
             .arg(self.folder.path())
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "fsync=off",
-                "-c",
-                "max_connections=20",
-            ])
-            .args([
-                "-c",
-                "unix_socket_permissions=0777",
-                "-c",
-                "shared_buffers=16MB",
-            ])
+            .args(self.settings.iter().flat_map(|it| ["-c", it]))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -102,6 +145,7 @@ impl Postgres {
                 .arg("-q")
                 .arg("-h")
                 .arg(self.folder.path())
+                .args(["-p", &self.port()])
                 .status();
             asked.is_ok_and(|status| status.success())
         };
@@ -132,6 +176,16 @@ impl Postgres {
              state_password_file = \"{}\"",
             self.path("password").display()
         )
+    }
+
+    fn port(&self) -> String {
+        let said = self.settings.iter().find_map(|it| it.strip_prefix("port="));
+        said.unwrap_or("5432").to_owned()
+    }
+
+    /// The file with the password.
+    pub(crate) fn password_file(&self) -> PathBuf {
+        self.path("password")
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -96,7 +96,9 @@ impl utoipa::Modify for Bearer {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", scheme);
+        components.add_security_scheme("bearer", scheme.clone());
+        // A provisioning service has a token of its own.
+        components.add_security_scheme("scim", scheme);
     }
 }
 

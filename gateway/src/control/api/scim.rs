@@ -67,7 +67,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// What of SCIM is served.
-#[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "scim", security(("scim" = [])),
     responses((status = 200, description = "What is served.", body = Object)))]
 async fn configuration(_service: Service) -> Response {
     let no = json!({"supported": false});
@@ -90,7 +90,7 @@ async fn configuration(_service: Service) -> Response {
 }
 
 /// The kinds of things there are: users.
-#[utoipa::path(get, path = "/scim/v2/ResourceTypes", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/ResourceTypes", tag = "scim", security(("scim" = [])),
     responses((status = 200, description = "A list of one.", body = Object)))]
 async fn resource_types(_service: Service) -> Response {
     let user = json!({
@@ -103,7 +103,7 @@ async fn resource_types(_service: Service) -> Response {
 }
 
 /// What of a user is understood; other attributes are kept as they are sent.
-#[utoipa::path(get, path = "/scim/v2/Schemas", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/Schemas", tag = "scim", security(("scim" = [])),
     responses((status = 200, description = "A list of one.", body = Object)))]
 async fn schemas(_service: Service) -> Response {
     let attribute = |name: &str, kind: &str, required: bool, unique: &str, what: &str| {
@@ -127,7 +127,8 @@ async fn schemas(_service: Service) -> Response {
 }
 
 /// Users, by a filter or all.
-#[utoipa::path(get, path = "/scim/v2/Users", tag = "scim", params(Part), responses(
+#[utoipa::path(get, path = "/scim/v2/Users", tag = "scim", security(("scim" = [])),
+    params(Part), responses(
     (status = 200, description = "A part of the list.", body = Object),
     (status = 400, description = "The filter is not understood.", body = Object)))]
 async fn list(Service(scim): Service, Query(part): Query<Part>) -> Result<Response, Refused> {
@@ -144,7 +145,8 @@ async fn list(Service(scim): Service, Query(part): Query<Part>) -> Result<Respon
 }
 
 /// Tells of somebody new; inactive, they are cut off.
-#[utoipa::path(post, path = "/scim/v2/Users", tag = "scim", request_body = Object, responses(
+#[utoipa::path(post, path = "/scim/v2/Users", tag = "scim", security(("scim" = [])),
+    request_body = Object, responses(
     (status = 201, description = "They are known now.", body = Object),
     (status = 400, description = "This is no user.", body = Object),
     (status = 409, description = "Somebody else has the userName.", body = Object)))]
@@ -155,7 +157,7 @@ async fn create(Service(service): Service, body: Bytes) -> Result<Response, Refu
 }
 
 /// One user.
-#[utoipa::path(get, path = "/scim/v2/Users/{id}", tag = "scim",
+#[utoipa::path(get, path = "/scim/v2/Users/{id}", tag = "scim", security(("scim" = [])),
     params(("id" = String, Path, description = "The user's id.")), responses(
     (status = 200, description = "The user.", body = Object),
     (status = 404, description = "There is none with this id.", body = Object)))]
@@ -164,7 +166,8 @@ async fn get(Service(service): Service, Path(id): Path<String>) -> Result<Respon
 }
 
 /// Replaces a user; `active` cuts off and lets in.
-#[utoipa::path(put, path = "/scim/v2/Users/{id}", tag = "scim", request_body = Object,
+#[utoipa::path(put, path = "/scim/v2/Users/{id}", tag = "scim", security(("scim" = [])),
+    request_body = Object,
     params(("id" = String, Path, description = "The user's id.")), responses(
     (status = 200, description = "As they are now.", body = Object),
     (status = 404, description = "There is none with this id.", body = Object)))]
@@ -178,7 +181,8 @@ async fn replace(
 }
 
 /// Changes a user; `active` cuts off and lets in.
-#[utoipa::path(patch, path = "/scim/v2/Users/{id}", tag = "scim", request_body = Object,
+#[utoipa::path(patch, path = "/scim/v2/Users/{id}", tag = "scim", security(("scim" = [])),
+    request_body = Object,
     params(("id" = String, Path, description = "The user's id.")), responses(
     (status = 200, description = "As they are now.", body = Object),
     (status = 400, description = "This is no change.", body = Object),
@@ -194,7 +198,7 @@ async fn change(
 }
 
 /// Forgets a user and cuts them off for good.
-#[utoipa::path(delete, path = "/scim/v2/Users/{id}", tag = "scim",
+#[utoipa::path(delete, path = "/scim/v2/Users/{id}", tag = "scim", security(("scim" = [])),
     params(("id" = String, Path, description = "The user's id.")), responses(
     (status = 204, description = "Cut off, and forgotten."),
     (status = 404, description = "There is none with this id.", body = Object)))]
