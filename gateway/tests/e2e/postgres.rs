@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::stack::wait;
+use crate::tls::pem;
 
 /// The user of the database and of its superuser.
 const USER: &str = "penstock";
@@ -57,9 +58,10 @@ impl Postgres {
     fn set_up_tls(&mut self, name: &str) -> std::io::Result<u16> {
         let made =
             rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
-        fs::write(self.path("server.crt"), made.cert.pem())?;
+        let certificate = pem("CERTIFICATE", made.cert.der());
+        fs::write(self.path("server.crt"), certificate)?;
         let key = self.path("server.key");
-        fs::write(&key, made.signing_key.serialize_pem())?;
+        fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der()))?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         if rustix::process::getuid().is_root() {
             // The server wants to own it; `nobody` has this number on Linux.

@@ -33,7 +33,7 @@ struct Client {
     buffer: Vec<u8>,
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<String> = text
         .as_bytes()
