@@ -9,6 +9,7 @@ use penstock_policies::{GuardSummary, PolicySet};
 use serde_json::json;
 
 use crate::config::{CorePlan, Topology};
+use crate::control::Notifier;
 use crate::identity::IdentityShared;
 use crate::reload::{self, ProcessKey};
 use crate::run::{lines, warnings};
@@ -74,6 +75,7 @@ fn inspect(path: &Path) -> Result<Report, String> {
     {
         shell::server_config(section).map_err(|error| error.to_string())?;
     }
+    Notifier::new(&config.notify)?;
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
     let driver = shell::probe_driver().map_err(|error| error.to_string());
     Ok(Report {

@@ -51,6 +51,9 @@ enum Command {
     Reload(client::reload::Arguments),
     /// Cut somebody off at once, in the middle of what they are doing; list who is; take it back.
     Revoke(client::revoke::Arguments),
+    /// Show notices to receivers that did not arrive, send them again, give them up; try out a
+    /// receiver.
+    Notifications(client::notifications::Arguments),
     /// How long calls took, phase by phase, since the gateway started.
     Histograms(client::histograms::Arguments),
     /// What a running gateway tells of itself.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::PolicyDiff(arguments) => rehearse::diff::main(&arguments),
         Command::Reload(arguments) => client::reload::main(&arguments),
         Command::Revoke(arguments) => client::revoke::main(&arguments),
+        Command::Notifications(arguments) => client::notifications::main(&arguments),
         Command::Histograms(arguments) => client::histograms::main(&arguments),
         Command::Status(arguments) => client::status::main(&arguments),
     }

@@ -13,7 +13,9 @@ use penstock_recorder::ring;
 use tokio::sync::watch;
 
 use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
-use crate::control::{Access, Control, Facts, Keys, Revocations, RingOffer, Scim, TcpPlace};
+use crate::control::{
+    Access, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, TcpPlace,
+};
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
 use crate::identity::{Authenticator, IdentityShared};
@@ -160,6 +162,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         identity: identity.clone(),
         rings,
         recorder_alive,
+        notifier: Notifier::new(&config.notify)?,
         reloader: reloader.clone(),
         scim: scim(config, &revocations)?,
         revocations,

@@ -6,6 +6,7 @@
 
 pub mod histograms;
 pub mod keys;
+pub mod notifications;
 pub mod reload;
 pub mod revoke;
 pub mod status;

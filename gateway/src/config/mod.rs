@@ -29,6 +29,7 @@ pub(crate) use strict::parse as parse_strict;
 pub use units::{Size, Span};
 
 use crate::identity::IssuerConfig;
+use crate::notify::{NotifyConfig, settle_all};
 
 /// Everything that `gateway.toml` can say.
 #[derive(Debug, Deserialize)]
@@ -66,6 +67,9 @@ pub struct Config {
     /// Logging.
     #[serde(default)]
     pub log: LogSection,
+    /// Who is told of what is held.
+    #[serde(default)]
+    pub notify: Vec<NotifyConfig>,
 }
 
 /// `[listen]`: at least one of `tcp` and `unix`.
@@ -327,6 +331,9 @@ impl Config {
         for issuer in &mut self.issuers {
             issuer.resolve_paths(base);
         }
+        for receiver in &mut self.notify {
+            receiver.resolve_paths(base);
+        }
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -374,6 +381,13 @@ impl Config {
             issuer.validate()?;
         }
         self.control.validate(&self.named_issuers())?;
+        settle_all(&self.notify)?;
+        if !self.notify.is_empty() && self.control.state_place().is_none() {
+            return say(
+                "[[notify]] needs a state, where notices are kept until they arrive: name \
+                 `socket` or `state` in [control]",
+            );
+        }
         self.limits.validate()
     }
 }

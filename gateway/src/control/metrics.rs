@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use super::notify::ReceiverFigures;
+use crate::reload::Standing;
 use crate::telemetry::{Gathered, Phase, Totals};
 
 /// Media type of what [`render`] gives.
@@ -54,6 +56,9 @@ pub(super) struct Figures {
     pub(super) revocations: u64,
     pub(super) revoked_exchanges: u64,
     pub(super) issuers: Vec<IssuerFigures>,
+    pub(super) reloads: Standing,
+    pub(super) receivers: Vec<ReceiverFigures>,
+    pub(super) notices_lost: u64,
 }
 
 /// How an issuer's keys are.
@@ -124,7 +129,9 @@ impl Collector for Collected {
         for (name, help, count) in figures.totals.described() {
             page.counter(name, help, count)?;
         }
-        figures.health(&mut page)
+        figures.health(&mut page)?;
+        figures.reloads(&mut page)?;
+        figures.notifications(&mut page)
     }
 }
 
@@ -161,6 +168,56 @@ impl Figures {
             help,
             of(|issuer| issuer.fetched_unix),
         )
+    }
+
+    fn reloads(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Standing {
+            applied,
+            unchanged,
+            refused,
+            ..
+        } = self.reloads;
+        let outcomes = [
+            ("applied", applied),
+            ("unchanged", unchanged),
+            ("refused", refused),
+        ];
+        page.counters(
+            "reloads",
+            "Reloads of policies and certificates, by what became of them.",
+            outcomes.map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )?;
+        let help = "When a reload, or the start, last found nothing wrong, in seconds since 1970.";
+        page.gauge("reload_last_good", help, self.reloads.last_good_unix)?;
+        let last = self.reloads.last.as_ref();
+        let failed = last.is_some_and(|last| !last.is_good());
+        let help = "Whether the last reload was refused, so that what was in force before stays.";
+        page.gauge("reload_failed", help, u64::from(failed))
+    }
+
+    fn notifications(&self, page: &mut Page<'_>) -> fmt::Result {
+        let attempts = self.receivers.iter().flat_map(|receiver| {
+            let outcomes = [
+                ("delivered", receiver.delivered),
+                ("failed", receiver.failed),
+                ("given_up", receiver.given_up),
+            ];
+            let name = receiver.name.as_str();
+            outcomes.map(|(outcome, count)| ([("receiver", name), ("outcome", outcome)], count))
+        });
+        let help = "Notices by receiver: delivered, failed and sent again, given up.";
+        page.counters("notifications", help, attempts)?;
+        let of = |figure: fn(&ReceiverFigures) -> u64| {
+            self.receivers
+                .iter()
+                .map(move |receiver| ([("receiver", receiver.name.as_str())], figure(receiver)))
+        };
+        let help = "Notices that wait for a receiver.";
+        page.gauges("notifications_waiting", help, of(|it| it.waiting))?;
+        let help = "Notices that were given up and are kept for an operator.";
+        page.gauges("notifications_dead", help, of(|it| it.dead))?;
+        let help = "Notices that were lost because too many waited.";
+        page.counter("notices_lost", help, self.notices_lost)
     }
 }
 
@@ -312,6 +369,25 @@ mod tests {
                 keys: 4,
                 fetched_unix: 5,
             }],
+            reloads: Standing {
+                version: "v".to_owned(),
+                since_unix: 6,
+                by: Vec::new(),
+                applied: 7,
+                unchanged: 8,
+                refused: 9,
+                last_good_unix: 10,
+                last: None,
+            },
+            receivers: vec![ReceiverFigures {
+                name: "hook".to_owned(),
+                delivered: 11,
+                failed: 12,
+                given_up: 13,
+                waiting: 14,
+                dead: 15,
+            }],
+            notices_lost: 16,
         }
     }
 
@@ -330,6 +406,13 @@ mod tests {
             "penstock_revocations 2",
             "penstock_revoked_exchanges_total 3",
             "penstock_issuer_keys{issuer=\"corp\"} 4",
+            "penstock_reloads_total{outcome=\"refused\"} 9",
+            "penstock_reload_last_good 10",
+            "penstock_reload_failed 0",
+            "penstock_notifications_total{receiver=\"hook\",outcome=\"given_up\"} 13",
+            "penstock_notifications_waiting{receiver=\"hook\"} 14",
+            "penstock_notifications_dead{receiver=\"hook\"} 15",
+            "penstock_notices_lost_total 16",
             "penstock_phase_seconds_bucket{le=\"0.00001\",phase=\"inspect\"} 2",
             "penstock_phase_seconds_bucket{le=\"0.000025\",phase=\"total\"} 1",
             "penstock_phase_seconds_bucket{le=\"+Inf\",phase=\"total\"} 2",

@@ -52,6 +52,8 @@ pub struct Control {
     pub keys: Arc<Keys>,
     /// Who tells of people that come and go.
     pub scim: Option<Arc<Scim>>,
+    /// Who is told of what is held.
+    pub notifier: Notifier,
     /// Policies and certificates.
     pub reloader: Reloader,
     /// Where the API listens.
@@ -84,6 +86,7 @@ impl Control {
         self.revocations.load().await?;
         if let Some(state) = self.revocations.state() {
             self.keys.load(state).await?;
+            self.notifier.load(state).await?;
         }
         identity::load_initial(&self.identity).await;
         if let Some(rings) = &mut self.rings {
@@ -105,6 +108,8 @@ impl Control {
         let fleet = fleet::Fleet::new(self.revocations.clone(), self.keys.clone());
         tokio::spawn(fleet.clone().keep_up());
         let keys = self.keys.clone();
+        self.notifier.run();
+        let notifier = self.notifier.clone();
         tokio::spawn(self.reloader.clone().run());
         let api = Arc::new(api::Api {
             facts: self.facts,
@@ -119,6 +124,7 @@ impl Control {
             keys: self.keys,
             scim: self.scim,
             fleet,
+            notifier: self.notifier,
             replays: Default::default(),
         });
         if let Some(listener) = self.metrics {
@@ -139,6 +145,7 @@ impl Control {
         };
         tracing::info!("{name}: no new connections; running calls may end");
         keys.write_down().await;
+        notifier.write_down().await;
         // No receiver is left only when every core has ended already.
         let _ = self.stop.send(true);
         Ok(())

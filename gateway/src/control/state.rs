@@ -8,6 +8,7 @@
 
 mod keys;
 mod logout;
+mod outbox;
 mod scim;
 
 use std::fs::OpenOptions;
@@ -27,6 +28,8 @@ pub(super) use scim::KeepError;
 
 use crate::cutoff::{REVOCATIONS_MAX, Revocation, Source, Target};
 
+pub(in crate::control) use outbox::{Delivery, DeliveryFilter, Standing, TakeTimes};
+
 /// Who may read and write the file: the gateway's user alone.
 const FILE_MODE: u32 = 0o600;
 /// How long a statement waits for another program that has the file.
@@ -41,7 +44,7 @@ const CONNECTIONS_MAX: u32 = 2;
 const CHANNEL: &str = "penstock";
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "revocations",
@@ -52,6 +55,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         3,
         "logins",
         include_str!("../../migrations/0003_logins.sql"),
+    ),
+    (
+        6,
+        "notifications",
+        include_str!("../../migrations/0006_notifications.sql"),
     ),
     (7, "scim", include_str!("../../migrations/0007_scim.sql")),
     (

@@ -57,6 +57,7 @@ pub use logout::{Logout, verify_logout};
 pub use principal::{Principal, PrincipalKind};
 pub use refresh::{load_initial, run_refresher};
 pub use shared::{Clock, IdentityShared, IssuerStatus, system_clock};
+pub(crate) use source::{fetchable, is_loopback, read_bounded};
 
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -39,7 +39,7 @@ pub(super) enum Place {
 }
 
 /// Parses an address that may be fetched: https, or http to this machine.
-pub(super) fn fetchable(url: &str) -> Result<Url, String> {
+pub(crate) fn fetchable(url: &str) -> Result<Url, String> {
     let url = Url::parse(url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("credentials do not belong in a URL".to_owned());
@@ -55,7 +55,7 @@ pub(super) fn fetchable(url: &str) -> Result<Url, String> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -203,7 +203,7 @@ pub(super) async fn body(
     Ok(body)
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     // Looked at before it is opened: opening a named pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {

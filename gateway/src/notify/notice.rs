@@ -1,7 +1,9 @@
 //! One thing that happened to an approval, as receivers are told of it.
 //!
 //! All texts are plain: nothing is escaped here, each medium does that for itself. They are masked
-//! already, as the approver may see them, and bounded: [`Notice::bounded`] clips what callers chose.
+//! already, as the approver may see them. [`Notice::bounded`] clips what callers chose, and takes out
+//! what a reader would not see for what it is: control characters, and those that turn the direction
+//! of writing.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,8 @@ pub enum Event {
     Denied,
     /// Nobody decided in time.
     Expired,
+    /// Nothing: an operator tries out a receiver.
+    Test,
 }
 
 /// Who asked.
@@ -80,7 +84,7 @@ pub struct Notice {
 // === impl Event ===
 
 impl Event {
-    /// Every one, in the order in which they can happen.
+    /// Those that a receiver can choose, in the order in which they can happen.
     pub const ALL: [Self; 4] = [Self::Requested, Self::Approved, Self::Denied, Self::Expired];
 
     /// As configuration, payloads and the state name it.
@@ -90,6 +94,7 @@ impl Event {
             Self::Approved => "approved",
             Self::Denied => "denied",
             Self::Expired => "expired",
+            Self::Test => "test",
         }
     }
 }
@@ -97,7 +102,33 @@ impl Event {
 // === impl Notice ===
 
 impl Notice {
-    /// The same, with every text within its bound.
+    /// What an operator sends to try out a receiver.
+    pub fn test(id: &str, now_unix: u64) -> Self {
+        Self {
+            approval: format!("test-{id}"),
+            event: Event::Test,
+            at_unix: now_unix,
+            caller: Caller {
+                issuer: "https://issuer.invalid".to_owned(),
+                subject: "nobody".to_owned(),
+            },
+            model: Some("no-model".to_owned()),
+            operation: "infer".to_owned(),
+            holds: vec![HeldBy {
+                name: "no guard".to_owned(),
+                cause: "an operator tries out this receiver".to_owned(),
+                groups: Vec::new(),
+                quorum: 1,
+            }],
+            excerpt: Some("Nothing waits for a decision.".to_owned()),
+            url: None,
+            expires_unix: now_unix,
+            by: Vec::new(),
+            reason: None,
+        }
+    }
+
+    /// The same, with every text within its bound and legible.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let Caller { issuer, subject } = &mut self.caller;
@@ -136,8 +167,23 @@ impl Notice {
     }
 }
 
+/// At most so many characters, with an ellipsis where some are gone, and only legible ones.
+fn clip(text: &mut String, chars_max: usize) {
+    shorten(text, chars_max);
+    if text.contains(is_illegible) {
+        *text = text.replace(is_illegible, "\u{fffd}");
+    }
+}
+
+/// Control characters, and those that turn the direction of writing (Unicode's bidirectional
+/// embeddings, overrides and isolates).
+fn is_illegible(char: char) -> bool {
+    (char.is_control() && char != '\n' && char != '\t')
+        || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// At most so many characters, with an ellipsis where some are gone.
-pub(super) fn clip(text: &mut String, chars_max: usize) {
+pub(super) fn shorten(text: &mut String, chars_max: usize) {
     let Some((last, _)) = text.char_indices().nth(chars_max.saturating_sub(1)) else {
         return;
     };
@@ -191,6 +237,14 @@ pub(crate) mod tests {
         assert_eq!(bounded.holds.len(), HOLDS_MAX);
         let same = sample().bounded();
         assert_eq!(same, sample());
+    }
+
+    #[test]
+    fn what_is_not_seen_for_what_it_is_is_taken_out() {
+        let mut notice = sample();
+        notice.caller.subject = "ada\u{202e}nimda\r\n\u{7}".to_owned();
+        let shown = notice.bounded().caller.subject;
+        assert_eq!(shown, "ada\u{fffd}nimda\u{fffd}\n\u{fffd}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use utoipa::ToSchema;
 
-use crate::exchange::{InForce, Node, unix_ns};
+use crate::exchange::{InForce, Node, unix_seconds};
 use certificate::Certificate;
 
 pub use certificate::TlsSlot;
@@ -102,6 +102,8 @@ pub struct Standing {
     pub unchanged: u64,
     /// Reloads that were refused, in whole or in part.
     pub refused: u64,
+    /// When a reload, or the start, last found nothing wrong, seconds since 1970.
+    pub last_good_unix: u64,
     /// The last one.
     pub last: Option<Attempt>,
 }
@@ -175,11 +177,12 @@ impl Reloader {
         let config = &inputs.config;
         let standing = Standing {
             version: node.in_force.load().policy.version().to_owned(),
-            since_unix: unix_ns() / 1_000_000_000,
+            since_unix: unix_seconds(),
             by: vec![Trigger::Start],
             applied: 0,
             unchanged: 0,
             refused: 0,
+            last_good_unix: unix_seconds(),
             last: None,
         };
         let accepted = Accepted {
@@ -293,7 +296,7 @@ impl Inner {
         let warnings = lock(&self.accepted).warnings.clone();
         let attempt = Attempt {
             triggers,
-            at_unix: unix_ns() / 1_000_000_000,
+            at_unix: unix_seconds(),
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             policies,
             tls,
@@ -373,11 +376,16 @@ impl Inner {
                 self.file.display()
             );
         }
+        let mut standing = lock(&self.standing);
+        if attempt.is_good() {
+            standing.last_good_unix = attempt.at_unix;
+        }
         let unchanged = attempt.is_good() && !attempt.applied();
-        if unchanged && attempt.triggers == [Trigger::Watch] {
+        // What was wrong and has been put back is worth telling.
+        let mends = standing.last.as_ref().is_some_and(|last| !last.is_good());
+        if unchanged && !mends && attempt.triggers == [Trigger::Watch] {
             return;
         }
-        let mut standing = lock(&self.standing);
         if attempt.policies == Outcome::Applied {
             standing.version.clone_from(version);
             standing.since_unix = attempt.at_unix;

@@ -98,12 +98,14 @@ fn the_document_is_openapi_and_tells_of_every_route() {
 
 /// All that there is; a route that is added or lost is a change for somebody's tools.
 const ROUTES: &[&str] = &[
+    "DELETE /notifications/{id}",
     "DELETE /revocations/{id}",
     "DELETE /scim/v2/Users/{id}",
     "GET /healthz",
     "GET /histograms",
     "GET /keys",
     "GET /metrics",
+    "GET /notifications",
     "GET /openapi.json",
     "GET /revocations",
     "GET /scim/v2/ResourceTypes",
@@ -117,6 +119,8 @@ const ROUTES: &[&str] = &[
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",
     "POST /logout",
+    "POST /notifications/test",
+    "POST /notifications/{id}/retry",
     "POST /reload",
     "POST /revocations",
     "POST /scim/v2/Users",

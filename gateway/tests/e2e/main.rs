@@ -27,6 +27,7 @@ mod listeners;
 mod logout;
 mod messages;
 mod metrics;
+mod notifications;
 mod observe;
 mod operators;
 mod permissions;

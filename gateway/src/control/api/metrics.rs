@@ -87,6 +87,9 @@ async fn metrics(State(api): Shared) -> Response {
         revocations: api.node.cutoff.snapshot().count() as u64,
         revoked_exchanges: api.node.cutoff.ended(),
         issuers: issuers.collect(),
+        reloads: api.reloader.standing(),
+        receivers: api.notifier.figures(),
+        notices_lost: api.notifier.lost(),
     };
     match render(figures) {
         Ok(text) => {

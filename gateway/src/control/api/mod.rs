@@ -11,6 +11,7 @@ mod health;
 mod keys;
 mod logout;
 mod metrics;
+mod notifications;
 pub(in crate::control) mod operator;
 mod problem;
 mod reload;
@@ -35,6 +36,7 @@ use utoipa_axum::routes;
 
 use super::fleet::Fleet;
 use super::keys::Keys;
+use super::notify::Notifier;
 use super::revocations::Revocations;
 use super::scim::Scim;
 use crate::exchange::Node;
@@ -67,6 +69,7 @@ pub(super) struct Api {
     pub(super) keys: Arc<Keys>,
     pub(super) scim: Option<Arc<Scim>>,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) notifier: Notifier,
     pub(super) replays: logout::Replays,
 }
 
@@ -136,6 +139,7 @@ fn operator_routes() -> OpenApiRouter<Arc<Api>> {
         .merge(reload::routes())
         .merge(metrics::routes())
         .merge(revocations::routes())
+        .merge(notifications::routes())
 }
 
 /// The document, as it is served and printed.
