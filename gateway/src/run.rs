@@ -152,12 +152,13 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     let reloader = Reloader::new(
         inputs,
         node.clone(),
+        identity.clone(),
         tls.clone(),
         control_tls.clone(),
         process_key,
         warnings,
     );
-    let revocations = revocations(config, &node);
+    let revocations = revocations(config, &node, &identity);
     let mut control = Control {
         identity: identity.clone(),
         rings,
@@ -270,10 +271,10 @@ fn metrics_listener(config: &Config) -> Result<Option<std::net::TcpListener>, St
     Ok(Some(listener))
 }
 
-fn revocations(config: &Config, node: &Node) -> Arc<Revocations> {
+fn revocations(config: &Config, node: &Node, identity: &Arc<IdentityShared>) -> Arc<Revocations> {
     Revocations::new(
         node.cutoff.clone(),
-        config.named_issuers(),
+        identity.clone(),
         config.control.state_place(),
         config.control.revocations_file.clone(),
     )

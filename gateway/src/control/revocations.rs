@@ -21,6 +21,7 @@ use crate::cutoff::{
     Cutoff, Effect, FileError, Register, RegisterFull, Revocation, Source, Target, read_file,
 };
 use crate::exchange::unix_seconds;
+use crate::identity::IdentityShared;
 
 /// How often the watched file is looked at.
 const FILE_LOOK: Duration = Duration::from_millis(250);
@@ -35,8 +36,8 @@ const EFFECT_MAX: Duration = Duration::from_secs(1);
 pub struct Revocations {
     register: Mutex<Register>,
     cutoff: Arc<Cutoff>,
-    /// Name and URL of each configured issuer.
-    issuers: Vec<(String, String)>,
+    /// Which issuers there are.
+    identity: Arc<IdentityShared>,
     place: Option<StatePlace>,
     state: OnceLock<State>,
     /// In force, and not in the state yet.
@@ -101,14 +102,14 @@ impl Revocations {
     #[must_use]
     pub fn new(
         cutoff: Arc<Cutoff>,
-        issuers: Vec<(String, String)>,
+        identity: Arc<IdentityShared>,
         place: Option<StatePlace>,
         watched: Option<PathBuf>,
     ) -> Arc<Self> {
         Arc::new(Self {
             register: Mutex::default(),
             cutoff,
-            issuers,
+            identity,
             place,
             state: OnceLock::new(),
             unwritten: Mutex::default(),
@@ -157,8 +158,8 @@ impl Revocations {
     }
 
     /// Name and URL of each configured issuer.
-    pub(super) fn issuers(&self) -> &[(String, String)] {
-        &self.issuers
+    pub(super) fn issuers(&self) -> Vec<(String, String)> {
+        self.identity.names()
     }
 
     /// Cuts somebody off, at once and everywhere, and writes it down.
@@ -359,7 +360,7 @@ impl Revocations {
     }
 
     fn take_file(&self, file: &Path) -> Result<usize, TakeError> {
-        let revocations = read_file(file, &self.issuers)?;
+        let revocations = read_file(file, &self.issuers())?;
         let count = revocations.len();
         self.register().replace_file(revocations)?;
         Ok(count)

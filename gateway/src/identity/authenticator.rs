@@ -26,11 +26,15 @@ use super::issued::{self, IssuedKey};
 use super::json::{Json, Object};
 use super::keys::Fingerprint;
 use super::principal::Principal;
-use super::shared::{IdentityShared, Issuer};
+use super::providers::{Issuer, Providers};
+use super::shared::IdentityShared;
 
 /// Turns credentials into principals. One per core; not shared between threads.
 pub struct Authenticator {
     shared: Arc<IdentityShared>,
+    /// The issuers under which everything was verified that is remembered.
+    providers: Arc<Providers>,
+    version: u64,
     cache: TokenCache<Verified>,
     /// Principals of issued keys: for what is derived of them, not in place of looking them up.
     by_key: TokenCache<(Arc<IssuedKey>, Rc<Principal>)>,
@@ -62,17 +66,32 @@ impl Authenticator {
     /// An authenticator that remembers at most `cache_entries` verified tokens.
     #[must_use]
     pub fn new(shared: Arc<IdentityShared>, cache_entries: usize) -> Self {
-        let anonymous = shared
-            .anonymous_groups
-            .clone()
-            .map(|groups| Rc::new(Principal::anonymous(groups)));
+        // The number first: issuers that change in between are taken up once more.
+        let version = shared.version();
+        let providers = shared.providers();
         Self {
+            anonymous: anonymous(&providers),
             shared,
+            providers,
+            version,
             cache: TokenCache::new(cache_entries),
             by_key: TokenCache::new(cache_entries),
             by_answer: TokenCache::new(cache_entries),
-            anonymous,
         }
+    }
+
+    /// Takes up other issuers where they have changed, and forgets what was verified under those
+    /// before.
+    fn follow(&mut self) {
+        let version = self.shared.version();
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        self.providers = self.shared.providers();
+        self.anonymous = anonymous(&self.providers);
+        self.cache.clear();
+        self.by_answer.clear();
     }
 
     /// Identifies the caller by the value of the request's one `Authorization` field, if any.
@@ -99,6 +118,7 @@ impl Authenticator {
         credential: Option<Credential<'_>>,
         now_unix: u64,
     ) -> Result<Rc<Principal>, AuthError> {
+        self.follow();
         let Some(credential) = credential else {
             return self
                 .anonymous
@@ -116,10 +136,10 @@ impl Authenticator {
         if let Some(principal) = self.remembered(&hash, now_unix) {
             return Ok(principal);
         }
-        if self.shared.introspection.is_some() && !is_meant_as_jwt(token) {
+        if self.providers.introspection.is_some() && !is_meant_as_jwt(token) {
             return self.by_answer(hash, token, now_unix);
         }
-        let verified = verify(&self.shared, token, now_unix)?;
+        let verified = verify(&self.providers, token, now_unix)?;
         let principal = Rc::clone(&verified.principal);
         self.cache.insert(hash, verified);
         Ok(principal)
@@ -132,7 +152,8 @@ impl Authenticator {
         token: &[u8],
         now_unix: u64,
     ) -> Result<Rc<Principal>, AuthError> {
-        let desk = self.shared.introspection.as_ref().ok_or(NOT_A_TOKEN)?;
+        let asked = self.providers.introspection.as_ref();
+        let (index, desk) = asked.ok_or(NOT_A_TOKEN)?;
         let now = Instant::now();
         if let Some(known) = self.by_answer.find(&hash)
             && known.told.is_good(now, now_unix)
@@ -141,7 +162,7 @@ impl Authenticator {
             return Ok(Rc::clone(&known.principal));
         }
         let told = desk.look(&hash, token, now, now_unix)?;
-        let rules = &self.shared.issuers[desk.issuer].rules;
+        let rules = &self.providers.issuers[*index].rules;
         let accepted = rules.accept(&told.claims, now_unix)?;
         let principal = Rc::new(accepted.principal);
         let answered = Answered {
@@ -192,7 +213,7 @@ impl Authenticator {
 
     fn remembered(&mut self, hash: &TokenHash, now_unix: u64) -> Option<Rc<Principal>> {
         let verified = self.cache.find(hash)?;
-        let issuer = &self.shared.issuers[verified.issuer];
+        let issuer = &self.providers.issuers[verified.issuer];
         let snapshot = issuer.snapshot();
         let keys = snapshot.keys_at(now_unix, issuer.keys_max_age_s)?;
         let in_time =
@@ -205,6 +226,12 @@ impl Authenticator {
         verified.generation = snapshot.generation;
         Some(Rc::clone(&verified.principal))
     }
+}
+
+/// Callers without a credential, where they are let in.
+fn anonymous(providers: &Providers) -> Option<Rc<Principal>> {
+    let groups = providers.anonymous_groups.clone()?;
+    Some(Rc::new(Principal::anonymous(groups)))
 }
 
 impl fmt::Debug for Authenticator {
@@ -227,15 +254,15 @@ pub(super) struct Said<'a> {
 
 /// Reads a token up to its signature, in the order that the module's documentation gives.
 pub(super) fn read<'a>(
-    shared: &'a IdentityShared,
+    providers: &'a Providers,
     token: &'a Compact<'_>,
 ) -> Result<Said<'a>, Fault> {
     let header = Header::read(&token.header)?;
     token.signature_is_canonical()?;
     let claims = token.payload()?;
     let named = claims.get("iss").and_then(Json::as_str).ok_or(NO_ISSUER)?;
-    let index = shared.issuer_index(named).ok_or(UNKNOWN_ISSUER)?;
-    let issuer = &shared.issuers[index];
+    let index = providers.index_of(named).ok_or(UNKNOWN_ISSUER)?;
+    let issuer = &*providers.issuers[index];
     if !issuer.algorithms.contains(header.algorithm) {
         return Err(UNSUPPORTED_ALGORITHM);
     }
@@ -248,14 +275,14 @@ pub(super) fn read<'a>(
 }
 
 /// Verifies a token from scratch.
-fn verify(shared: &IdentityShared, token: &[u8], now_unix: u64) -> Result<Verified, AuthError> {
+fn verify(providers: &Providers, token: &[u8], now_unix: u64) -> Result<Verified, AuthError> {
     let token = Compact::parse(token)?;
     let Said {
         header,
         claims,
         index,
         issuer,
-    } = read(shared, &token)?;
+    } = read(providers, &token)?;
     header.check_type(&issuer.token_types)?;
 
     let (key, generation) = verify_signature(issuer, &token, &header, now_unix)?;

@@ -72,6 +72,13 @@ impl<V> TokenCache<V> {
         }
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.slot_by_hash.clear();
+        self.slots.clear();
+        self.hand = 0;
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.slots.iter().map(|slot| &slot.value)
     }

@@ -21,7 +21,7 @@ use super::source::{KeySource, Place};
 use crate::config::Span;
 
 /// One `[[issuer]]` section.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
     /// For people: logs, status, error reports at start.

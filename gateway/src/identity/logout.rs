@@ -46,12 +46,13 @@ pub fn verify_logout(
     now_unix: u64,
 ) -> Result<Logout, AuthError> {
     let token = Compact::parse(token)?;
+    let providers = shared.providers();
     let Said {
         header,
         claims,
         issuer,
         ..
-    } = read(shared, &token)?;
+    } = read(&providers, &token)?;
     header.check_type(&TokenTypes::new(&[
         "logout+jwt".to_owned(),
         "JWT".to_owned(),

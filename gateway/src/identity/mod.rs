@@ -42,6 +42,7 @@ mod json;
 mod keys;
 mod logout;
 mod principal;
+mod providers;
 mod refresh;
 mod shared;
 mod source;
@@ -55,8 +56,9 @@ pub use introspection::{IntrospectionConfig, IntrospectionStatus, run_introspect
 pub use issued::{IssuedKey, KEY_PREFIX, KeyHash, KeyTable, KeyText};
 pub use logout::{Logout, verify_logout};
 pub use principal::{Principal, PrincipalKind};
-pub use refresh::{load_initial, run_refresher};
-pub use shared::{Clock, IdentityShared, IssuerStatus, system_clock};
+pub use providers::IssuerStatus;
+pub use refresh::{change_issuers, load_initial, run_refresher};
+pub use shared::{Clock, IdentityShared, system_clock};
 pub(crate) use source::{fetchable, is_loopback, read_bounded};
 
 /// The longest token that is looked at, in bytes.

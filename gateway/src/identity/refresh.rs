@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::config::{IdentityConfigError, IssuerConfig};
 use super::keys::KeySet;
-use super::shared::{IdentityShared, Issuer};
+use super::providers::{Issuer, Providers};
+use super::shared::IdentityShared;
 
 /// How soon a failed fetch is tried again, in seconds, unless the schedule is tighter.
 const RETRY_S: u64 = 15;
@@ -21,12 +23,41 @@ const INITIAL_LOAD_MAX: Duration = Duration::from_secs(5);
 /// cannot be had are warned about; their callers get 503 until [`run_refresher`] has succeeded.
 /// Returns how many issuers have keys.
 pub async fn load_initial(shared: &IdentityShared) -> usize {
-    let loads = shared.issuers.iter().map(|issuer| async {
+    let providers = shared.providers();
+    load(providers.issuers.iter(), shared).await
+}
+
+/// Puts the issuers of a changed configuration in the place of those before, and returns whether
+/// they differ. Those that are configured as before stay as they are; the keys of the others are
+/// fetched first, so that their callers are not turned away for want of them.
+///
+/// # Errors
+/// Everything that is wrong with the configuration; then nothing changes.
+pub async fn change_issuers(
+    shared: &IdentityShared,
+    issuers: Vec<IssuerConfig>,
+    anonymous_groups: Option<Vec<String>>,
+) -> Result<bool, Vec<IdentityConfigError>> {
+    let before = shared.providers();
+    let providers = Providers::new(issuers, anonymous_groups, Some(&before))?;
+    if providers.is_same(&before) {
+        return Ok(false);
+    }
+    let issuers = providers.issuers.iter();
+    let without = issuers.filter(|issuer| issuer.snapshot().keys.is_none());
+    load(without, shared).await;
+    shared.publish(providers);
+    Ok(true)
+}
+
+/// Fetches the keys of these issuers, side by side. Returns how many have keys then.
+async fn load(issuers: impl Iterator<Item = &Arc<Issuer>>, shared: &IdentityShared) -> usize {
+    let loads = issuers.map(|issuer| async {
         let load = refresh(issuer, shared);
         let loaded = tokio::time::timeout(INITIAL_LOAD_MAX, load).await;
         if loaded.is_err() {
             let reason = format!("no answer within {} s", INITIAL_LOAD_MAX.as_secs());
-            tracing::warn!(issuer = %issuer.name, "keys not available at start: {reason}");
+            tracing::warn!(issuer = %issuer.name, "keys not available: {reason}");
             issuer.set_trouble(Some(reason));
         }
         loaded == Ok(true)
@@ -40,21 +71,29 @@ pub async fn load_initial(shared: &IdentityShared) -> usize {
 
 /// Keeps the keys of every issuer fresh, for as long as it is polled.
 pub async fn run_refresher(shared: Arc<IdentityShared>) {
-    join_all(
-        shared
-            .issuers
-            .iter()
-            .map(|issuer| keep_fresh(issuer, &shared)),
-    )
-    .await;
+    let mut changes = shared.changes();
+    loop {
+        let providers = shared.providers();
+        let issuers = providers.issuers.iter();
+        let all = join_all(issuers.map(|issuer| keep_fresh(issuer, &shared)));
+        tokio::select! {
+            // None of them ends; where there are none, there is nothing to do until there are.
+            _ = all, if !providers.issuers.is_empty() => {}
+            _ = changes.changed() => {}
+        }
+    }
 }
 
 async fn keep_fresh(issuer: &Issuer, shared: &IdentityShared) {
     let scheduled = issuer.source.poll_s(issuer.refresh_s);
-    let mut delay_s = if issuer.snapshot().keys.is_some() {
-        scheduled
-    } else {
-        RETRY_S.min(scheduled)
+    // Begun anew when other issuers come and go: that must not put the next fetch off.
+    let snapshot = issuer.snapshot().clone();
+    let mut delay_s = match &snapshot.keys {
+        Some(_) => {
+            let age_s = (shared.clock)().saturating_sub(snapshot.fetched_unix);
+            scheduled.saturating_sub(age_s)
+        }
+        None => RETRY_S.min(scheduled),
     };
     loop {
         tokio::select! {

@@ -6,8 +6,10 @@
 use toml::{Table, Value};
 
 /// Keys whose change counts with the next reload, with all that is below them.
-pub(super) const LIVE: [&str; 7] = [
+pub(super) const LIVE: [&str; 9] = [
     "policy",
+    "issuer",
+    "identity.anonymous_groups",
     "upstream.profiles",
     "upstream.credential_file",
     "listen.tls.certificate",
@@ -79,8 +81,8 @@ mod tests {
     #[test]
     fn an_array_of_tables_is_told_as_a_whole() {
         assert_eq!(
-            between("[[issuer]]\nname = \"a\"\n", "[[issuer]]\nname = \"b\"\n"),
-            ["issuer"]
+            between("[[notify]]\nname = \"a\"\n", "[[notify]]\nname = \"b\"\n"),
+            ["notify"]
         );
     }
 }

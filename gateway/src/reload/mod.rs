@@ -1,4 +1,4 @@
-//! Policies, permissions, profiles, credential and certificates change while calls go on.
+//! Policies, permissions, profiles, issuers, credential and certificates change while calls go on.
 //!
 //! A reload reads all files in one state ([`read`]), compiles them away from every core, runs each
 //! rule's own examples, and puts the result in force with one store: a core takes it up with its
@@ -22,11 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use utoipa::ToSchema;
 
+use crate::config::Config;
 use crate::exchange::{InForce, Node, unix_seconds};
+use crate::identity::{IdentityConfigError, IdentityShared, change_issuers};
 use certificate::Certificate;
 
 pub use certificate::TlsSlot;
@@ -119,6 +122,7 @@ pub struct Reloader(Arc<Inner>);
 struct Inner {
     file: PathBuf,
     node: Arc<Node>,
+    identity: Arc<IdentityShared>,
     tls: Option<Certificate>,
     control_tls: Option<Certificate>,
     process_key: ProcessKey,
@@ -169,6 +173,7 @@ impl Reloader {
     pub fn new(
         inputs: &Inputs,
         node: Arc<Node>,
+        identity: Arc<IdentityShared>,
         tls: Option<TlsSlot>,
         control_tls: Option<TlsSlot>,
         process_key: ProcessKey,
@@ -194,6 +199,7 @@ impl Reloader {
         Self(Arc::new(Inner {
             file: config.file.clone(),
             node,
+            identity,
             tls: Certificate::new(tls, config.listen.tls.as_ref()),
             control_tls: Certificate::new(control_tls, config.control.tls.as_ref()),
             process_key,
@@ -239,7 +245,8 @@ impl Reloader {
                 continue;
             }
             let inner = self.0.clone();
-            let work = move || Arc::new(inner.reload(triggers));
+            let runtime = Handle::current();
+            let work = move || Arc::new(inner.reload(triggers, &runtime));
             match tokio::task::spawn_blocking(work).await {
                 // Whoever asked may have gone.
                 Ok(attempt) => told.into_iter().for_each(|told| {
@@ -271,7 +278,7 @@ impl Reloader {
 
 impl Inner {
     /// One reload. Blocks.
-    fn reload(&self, triggers: Vec<Trigger>) -> Attempt {
+    fn reload(&self, triggers: Vec<Trigger>, runtime: &Handle) -> Attempt {
         let began = Instant::now();
         let mut errors = Vec::new();
         let mut needs_restart = Vec::new();
@@ -279,7 +286,7 @@ impl Inner {
         let policies = match &read {
             Ok(inputs) => {
                 needs_restart = changes::needing_restart(&self.started, &inputs.table);
-                self.policies(inputs, &mut errors)
+                self.policies(inputs, runtime, &mut errors)
             }
             Err(faults) => {
                 errors.clone_from(faults);
@@ -310,8 +317,8 @@ impl Inner {
         attempt
     }
 
-    /// Puts policies in force if they are new and good.
-    fn policies(&self, inputs: &Inputs, errors: &mut Vec<Fault>) -> Outcome {
+    /// Puts policies and issuers in force if they are new and good.
+    fn policies(&self, inputs: &Inputs, runtime: &Handle, errors: &mut Vec<Fault>) -> Outcome {
         if lock(&self.accepted).digest == inputs.digest {
             return Outcome::Unchanged;
         }
@@ -323,7 +330,10 @@ impl Inner {
                 Err(failed)
             }
         });
-        let in_force = match built {
+        let in_force = match built.and_then(|in_force| {
+            self.issuers(&inputs.config, runtime)?;
+            Ok(in_force)
+        }) {
             Ok(in_force) => in_force,
             Err(faults) => {
                 errors.extend(faults);
@@ -338,6 +348,26 @@ impl Inner {
         drop(accepted);
         self.node.in_force.store(Arc::new(in_force));
         Outcome::Applied
+    }
+
+    /// Puts other issuers in force, where they differ and nothing is wrong with them.
+    fn issuers(&self, config: &Config, runtime: &Handle) -> Result<(), Vec<Fault>> {
+        let anonymous = config.identity.anonymous_groups.clone();
+        let change = change_issuers(&self.identity, config.issuers.clone(), anonymous);
+        match runtime.block_on(change) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let names = self.identity.names();
+                let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+                tracing::info!("issuers now: {}", names.join(", "));
+                Ok(())
+            }
+            Err(wrong) => {
+                let fault =
+                    |error: &IdentityConfigError| Fault::of(&config.file, &error.to_string());
+                Err(wrong.iter().map(fault).collect())
+            }
+        }
     }
 
     /// Into the log, and into what the API tells; but not that a look at the files brought nothing.

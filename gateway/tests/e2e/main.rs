@@ -22,6 +22,7 @@ mod guards;
 mod heads;
 mod identity;
 mod introspection;
+mod issuers;
 mod keys;
 mod listeners;
 mod logout;

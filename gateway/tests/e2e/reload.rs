@@ -111,12 +111,12 @@ fn hang_up(stack: &Stack) {
     kill_process(pid, Signal::HUP).expect("the gateway is signalled");
 }
 
-fn standing(stack: &Stack) -> Value {
+pub(crate) fn standing(stack: &Stack) -> Value {
     stack.status()["policy"].clone()
 }
 
 /// Asks by signal for a reload and waits until it is over.
-fn reload(stack: &Stack) -> Value {
+pub(crate) fn reload(stack: &Stack) -> Value {
     let done = |standing: &Value| {
         let count = |name: &str| standing[name].as_u64().unwrap_or(0);
         count("applied") + count("unchanged") + count("refused")

@@ -308,7 +308,7 @@ impl Caller {
         self.0.may(Role::Admin)?;
         let groups = wanted.groups.map(checked_groups).transpose()?;
         let owner = wanted.owner.ok_or_else(|| Problem::invalid(NO_OWNER))?;
-        let issuer = resolve_issuer(owner.issuer.as_deref(), api.revocations.issuers())
+        let issuer = resolve_issuer(owner.issuer.as_deref(), &api.revocations.issuers())
             .map_err(|error| Problem::invalid(error.to_string()))?;
         Ok(NewKey {
             tenant: issuer.clone(),

@@ -96,7 +96,7 @@ async fn revoke(
 ) -> Result<(StatusCode, Json<Made>), Problem> {
     let target = wanted
         .who
-        .target(api.revocations.issuers())
+        .target(&api.revocations.issuers())
         .map_err(|error| Problem::invalid(error.to_string()))?;
     let until = wanted
         .until

@@ -100,7 +100,7 @@ impl Scim {
     /// # Errors
     /// When it cannot be read or has no token worth the name, or the issuer is not configured.
     pub fn new(section: &ScimSection, revocations: Arc<Revocations>) -> Result<Arc<Self>, String> {
-        let issuer = resolve_issuer(section.issuer.as_deref(), revocations.issuers())
+        let issuer = resolve_issuer(section.issuer.as_deref(), &revocations.issuers())
             .map_err(|error| format!("[control] scim: {error}"))?;
         Ok(Arc::new(Self {
             token: read_token(&section.token_file)

@@ -17,7 +17,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use tokio::sync::Mutex;
 
-use super::{Outcome, Question};
+use super::{Desk, Outcome, Question};
 use crate::identity::json::{Json, Object};
 use crate::identity::shared::IdentityShared;
 use crate::identity::source;
@@ -58,12 +58,44 @@ struct Ready {
     since: Instant,
 }
 
-/// Asks what cores want to know about opaque tokens, for as long as it is polled. Ends at once
-/// where no issuer is configured for it.
+/// Asks what cores want to know about opaque tokens, for as long as it is polled.
 pub async fn run_introspection(shared: Arc<IdentityShared>) {
-    let Some(desk) = &shared.introspection else {
-        return;
-    };
+    let mut changes = shared.changes();
+    loop {
+        let desk = shared
+            .providers()
+            .introspection
+            .clone()
+            .map(|(_, desk)| desk);
+        let asking = async {
+            match &desk {
+                Some(desk) => serve(desk, &shared).await,
+                None => std::future::pending().await,
+            }
+        };
+        // What is under way is dropped only with the desk at which it would be answered.
+        let replaced = async {
+            while changes.changed().await.is_ok() {
+                let now = shared.providers().introspection.clone();
+                let same = match (&desk, &now) {
+                    (Some(desk), Some((_, now))) => Arc::ptr_eq(desk, now),
+                    (None, None) => true,
+                    _ => false,
+                };
+                if !same {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            () = replaced => {}
+        }
+    }
+}
+
+/// Asks what is wanted at this desk. Never ends.
+async fn serve(desk: &Desk, shared: &IdentityShared) {
     let mut under_way = FuturesUnordered::new();
     loop {
         while under_way.len() < CONCURRENT_MAX

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// How this issuer is asked about tokens that are no JWT (RFC 7662).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct IntrospectionConfig {
     /// Where; the `introspection_endpoint` of the discovery document when absent.

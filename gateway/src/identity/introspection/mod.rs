@@ -72,8 +72,6 @@ pub(super) enum Outcome {
 
 /// The questions that are open and the answers there are, of the one issuer that is asked.
 pub(super) struct Desk {
-    /// Which of the issuers.
-    pub(super) issuer: usize,
     pub(super) asker: Asker,
     state: Mutex<State>,
     /// Wakes the task that asks.
@@ -133,9 +131,8 @@ impl Told {
 // === impl Desk ===
 
 impl Desk {
-    pub(super) fn new(issuer: usize, asker: Asker) -> Self {
+    pub(super) fn new(asker: Asker) -> Self {
         Self {
-            issuer,
             asker,
             state: Mutex::new(State {
                 active: TokenCache::new(ACTIVE_MAX),

@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn desk() -> Desk {
     let endpoint = Endpoint::Given("http://127.0.0.1:1".parse().expect("a URL"));
     let (issuer, client) = ("https://idp.example".to_owned(), "us".to_owned());
-    Desk::new(0, Asker::new(issuer, endpoint, client, "none".into(), None))
+    Desk::new(Asker::new(issuer, endpoint, client, "none".into(), None))
 }
 
 fn hash(name: &str) -> TokenHash {
