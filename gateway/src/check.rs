@@ -59,6 +59,10 @@ fn inspect(path: &Path) -> Result<Report, String> {
     let (inputs, in_force) = reload::load(path, &process_key)?;
     let (config, policy) = (inputs.config, in_force.policy);
     let warnings = warnings(&config, &policy);
+    let missing = config.missing_secrets();
+    if !missing.is_empty() {
+        return Err(lines(missing.into_iter()));
+    }
     let failures = policy
         .check_examples()
         .iter()

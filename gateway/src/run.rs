@@ -129,6 +129,10 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let missing = config.missing_secrets();
+    if !missing.is_empty() {
+        return Err(lines(missing.into_iter()));
+    }
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
     for reason in &plan.reasons {
         tracing::info!("{reason}");

@@ -288,6 +288,30 @@ impl Config {
         self.issuers.iter().map(named).collect()
     }
 
+    /// Files with secrets that are read only when they are needed, and cannot be; they are missed
+    /// before anybody needs them.
+    pub(crate) fn missing_secrets(&self) -> Vec<String> {
+        let state = match &self.control.state {
+            Some(StatePlace::Postgres(server)) => server.password_file.as_ref(),
+            _ => None,
+        };
+        let asker = |issuer: &IssuerConfig| {
+            let section = issuer.introspection.as_ref()?;
+            Some(section.client_secret_file.clone())
+        };
+        let scim = self.control.scim.as_ref().map(|it| it.token_file.clone());
+        self.issuers
+            .iter()
+            .filter_map(asker)
+            .chain(state.cloned())
+            .chain(scim)
+            .filter_map(|file| {
+                let error = std::fs::File::open(&file).err()?;
+                Some(format!("{}: cannot be read: {error}", file.display()))
+            })
+            .collect()
+    }
+
     fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| {
             if path.is_relative() {

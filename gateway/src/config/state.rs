@@ -89,8 +89,8 @@ impl fmt::Display for StatePlace {
 // === impl PostgresPlace ===
 
 impl PostgresPlace {
-    /// Reads `postgres://user@host:port/database?sslmode=…`. A server on another machine must show
-    /// a certificate for its name unless `sslmode` says otherwise.
+    /// Reads `postgres://user@host:port/database?sslmode=…`. A server on another machine must
+    /// show a certificate for its name unless `sslmode` says otherwise.
     fn parse(text: &str) -> Result<Self, String> {
         // The text may have a password in it: it is not repeated.
         let mut url = Url::parse(text).map_err(|error| format!("is no database's URL: {error}"))?;

@@ -42,7 +42,8 @@ pub struct Revocations {
     state: OnceLock<State>,
     /// In force, and not in the state yet.
     unwritten: Mutex<BTreeMap<String, Arc<Revocation>>>,
-    /// Held while the state is written or read: what is read must not be older than what is in force.
+    /// Held while the state is written or read: what is read must not be older than what is in
+    /// force.
     writing: tokio::sync::Mutex<()>,
     watched: Option<PathBuf>,
     /// Why the watched file was not taken, the last time it was read.
@@ -80,8 +81,8 @@ pub(super) enum RevokeError {
     Full(#[from] RegisterFull),
     /// It is in force and was not written down.
     #[error(
-        "it is in force now and was NOT written down, so a restart would forget it: {0}. Writing it \
-         is tried again for as long as the gateway runs; `status` says what is not written yet"
+        "it is in force now and was NOT written down, so a restart would forget it: {0}. Writing \
+         it is tried again while the gateway runs; `status` says what is not written yet"
     )]
     NotKept(StateError),
     /// It could not be taken out of the state, so it stays.

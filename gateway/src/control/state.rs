@@ -2,9 +2,9 @@
 //! database that several gateways share.
 //!
 //! The queries keep to what both have in common, numbered parameters included, and run through
-//! sqlx's `Any`; only opening knows which of them it is. Migrations are in the program. A state that
-//! cannot be opened, migrated or read keeps the gateway from starting: without it nobody could tell
-//! who is cut off, and that is not a reason to let them in.
+//! sqlx's `Any`; only opening knows which of them it is. Migrations are in the program. A state
+//! that cannot be opened, migrated or read keeps the gateway from starting: without it nobody could
+//! tell who is cut off, and that is not a reason to let them in.
 
 mod keys;
 mod logout;

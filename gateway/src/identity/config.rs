@@ -34,8 +34,8 @@ pub struct IssuerConfig {
     pub jwks_url: Option<String>,
     /// The `aud` values that are this gateway; a token needs one of them.
     pub audiences: Vec<String>,
-    /// The `aud` values of its logout tokens: the clients that this gateway's `/logout` is registered
-    /// for. `audiences` when absent.
+    /// The `aud` values of its logout tokens: the clients that this gateway's `/logout` is
+    /// registered for. `audiences` when absent.
     pub logout_audiences: Option<Vec<String>>,
     /// Accepted signature algorithms; all asymmetric ones when absent.
     pub algorithms: Option<Vec<String>>,

@@ -194,6 +194,22 @@ fn a_configuration_that_is_wrong_is_told_by_its_place() {
             "tls = { certificate = \"c.pem\", key = \"k.pem\" }\n[policy]",
             vec!["c.pem", "cannot be read"],
         ),
+        (
+            "[recorder]",
+            "[control]\nscim = { token_file = \"scim.token\" }\n[recorder]",
+            vec!["scim.token", "cannot be read"],
+        ),
+        (
+            "[recorder]",
+            "[control]\nstate = \"postgres://u:hunter2@h/d\"\n[recorder]",
+            vec!["gateway.toml:", "`state_password_file`"],
+        ),
+        (
+            "[recorder]",
+            "[[issuer]]\nname = \"a\"\nurl = \"https://a.example\"\naudiences = [\"p\"]\n\
+             introspection = { client_id = \"us\", client_secret_file = \"us.secret\" }\n[recorder]",
+            vec!["us.secret", "cannot be read"],
+        ),
     ] {
         assert!(good.contains(from), "{from}");
         std::fs::write(&path, good.replacen(from, to, 1)).unwrap();

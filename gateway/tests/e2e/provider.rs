@@ -1,5 +1,5 @@
-//! A real OpenID Connect provider against the real gateway: npm oidc-provider, started by each test.
-//! Where node or the provider's packages are missing a test says that it skips, and why.
+//! A real OpenID Connect provider against the real gateway: npm oidc-provider, started by each
+//! test. Where node or the provider's packages are missing a test says that it skips, and why.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -72,7 +72,8 @@ impl Provider {
             setup.more = format!(
                 "[[issuer]]\nname = \"real\"\nurl = \"{}\"\naudiences = [\"penstock\"]\n\
                  logout_audiences = [\"app\"]\n\
-                 introspection = {{ client_id = \"gateway\", client_secret_file = \"asker.secret\" }}",
+                 introspection = {{ client_id = \"gateway\", \
+                 client_secret_file = \"asker.secret\" }}",
                 self.issuer
             );
         })

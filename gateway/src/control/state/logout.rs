@@ -1,4 +1,4 @@
-//! Logout tokens in the state: none is taken twice, by whichever gateway, before or after a restart.
+//! Logout tokens in the state: none is taken twice, by whichever gateway, after a restart neither.
 
 use super::{State, StateError, seconds};
 use crate::identity::Logout;
