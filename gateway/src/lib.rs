@@ -3,6 +3,7 @@
 //! One pinned thread per core runs [`shell`]; protocol code ([`http1`]) and the life of a call
 //! ([`exchange`]) are sans-I/O: bytes and time in, events and bytes out.
 
+pub mod approvals;
 pub mod check;
 pub mod client;
 pub mod config;

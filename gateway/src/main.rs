@@ -37,6 +37,8 @@ enum Command {
     /// Scan files by rules, without a gateway; exits with 0 when nothing is found, 1 when
     /// something is, 2 when anything could not be scanned.
     Scan(scan::Arguments),
+    /// Show requests that wait for people, and decide on them.
+    Approvals(client::approvals::Arguments),
     /// Issue, list, rotate and revoke keys of this gateway.
     Keys(client::keys::Arguments),
     /// Say what would become of a request and why: who, route, grant, rules, and the caller's
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run::main(&config),
         Command::Check { config, json } => check::main(&config, json),
         Command::Scan(arguments) => scan::main(&arguments),
+        Command::Approvals(arguments) => client::approvals::main(&arguments),
         Command::Keys(arguments) => client::keys::main(&arguments),
         Command::Explain(arguments) => rehearse::explain::main(&arguments),
         Command::PolicyDiff(arguments) => rehearse::diff::main(&arguments),

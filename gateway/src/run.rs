@@ -12,9 +12,10 @@ use penstock_policies::PolicySet;
 use penstock_recorder::ring;
 use tokio::sync::watch;
 
+use crate::approvals::Desk;
 use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
 use crate::control::{
-    Access, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, TcpPlace,
+    Access, Approvals, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, TcpPlace,
 };
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
@@ -113,6 +114,7 @@ pub(crate) fn make_node(config: &Config, in_force: InForce) -> Node {
         },
         cutoff: Cutoff::new(0),
         tallies: Tallies::new(0),
+        desk: Desk::closed(),
     }
 }
 
@@ -141,6 +143,11 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     let mut node = make_node(config, in_force);
     node.cutoff = Cutoff::new(plan.serve.len());
     node.tallies = Tallies::new(plan.serve.len());
+    let (desk, asks) = Desk::open(config.approvals.rules(config.upstream.address.to_string()));
+    // Without a state there is nowhere to keep what was asked, and nobody who could answer.
+    if config.control.state_place().is_some() {
+        node.desk = desk;
+    }
     let node = Arc::new(node);
     let identity = IdentityShared::new(
         config.issuers.clone(),
@@ -163,11 +170,12 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         warnings,
     );
     let revocations = revocations(config, &node, &identity);
+    let notifier = Notifier::new(&config.notify)?;
     let mut control = Control {
         identity: identity.clone(),
         rings,
         recorder_alive,
-        notifier: Notifier::new(&config.notify)?,
+        notifier: notifier.clone(),
         reloader: reloader.clone(),
         scim: scim(config, &revocations)?,
         revocations,
@@ -176,6 +184,8 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             node.cutoff.clone(),
             config.control.key_lifetime_max.0,
         ),
+        approvals: Approvals::new(&config.approvals, &node.name, notifier),
+        asks,
         socket: None,
         tcp: None,
         access: Access::new(&config.control, &config.named_issuers()),
@@ -211,6 +221,8 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         let tcp = control.tcp.as_ref();
         control.facts.control_listen = tcp.and_then(|tcp| tcp.listener.local_addr().ok());
         control.facts.control_url = config.control.url_at(control.facts.control_listen);
+        let console = control.facts.control_url.clone();
+        control.approvals.found_at(console);
         control.metrics = metrics_listener(config)?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {
@@ -229,10 +241,14 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             .run()
             .await
             .map_err(|error| format!("control API: {error}"))?;
-        for thread in threads {
-            // A core that panicked has said so; the others still end in order.
-            let _ = thread.join();
-        }
+        // Elsewhere, so that calls which are still under way find the control thread at work.
+        let ended = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A core that panicked has said so; the others still end in order.
+                let _ = thread.join();
+            }
+        });
+        let _ = ended.await;
         tracing::info!("stopped");
         Ok(())
     })

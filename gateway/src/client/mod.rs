@@ -4,6 +4,7 @@
 //! The client is reqwest, which is in the tree for identity providers and speaks HTTP over a Unix
 //! socket as well as over TLS; a runtime is made for one call and ends with it.
 
+pub mod approvals;
 pub mod histograms;
 pub mod keys;
 pub mod notifications;

@@ -5,6 +5,7 @@
 //! (files that exist, addresses that parse, values in range), so that a gateway that starts
 //! does not discover a typing error on its first request.
 
+mod approvals;
 mod control;
 mod cores;
 mod limits;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use approvals::ApprovalsSection;
 pub use control::{LocalPerson, LoginSection, RoleGroups};
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
@@ -61,6 +63,9 @@ pub struct Config {
     /// The control listener.
     #[serde(default)]
     pub control: ControlSection,
+    /// Requests that people decide on.
+    #[serde(default)]
+    pub approvals: ApprovalsSection,
     /// Bounds, each with a default.
     #[serde(default)]
     pub limits: Limits,
@@ -404,6 +409,7 @@ impl Config {
         for issuer in &self.issuers {
             issuer.validate()?;
         }
+        self.approvals.validate()?;
         self.control.validate(&self.named_issuers())?;
         settle_all(&self.notify)?;
         if !self.notify.is_empty() && self.control.state_place().is_none() {

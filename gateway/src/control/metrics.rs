@@ -55,6 +55,10 @@ pub(super) struct Figures {
     pub(super) recorder: Option<bool>,
     pub(super) revocations: u64,
     pub(super) revoked_exchanges: u64,
+    /// What has happened to approvals, since the start.
+    pub(super) approvals: Vec<(&'static str, u64)>,
+    /// Those that wait for people; absent where that cannot be known.
+    pub(super) approvals_pending: Option<u64>,
     pub(super) issuers: Vec<IssuerFigures>,
     pub(super) reloads: Standing,
     pub(super) receivers: Vec<ReceiverFigures>,
@@ -155,6 +159,18 @@ impl Figures {
         page.gauge("revocations", "Revocations in force.", self.revocations)?;
         let help = "Exchanges that were ended because their caller was cut off.";
         page.counter("revoked_exchanges", help, self.revoked_exchanges)?;
+        let help = "What has happened to approvals here: requested, approved (by one person), \
+                    denied, expired, withdrawn, used.";
+        let approvals = self.approvals.iter();
+        let events = approvals.map(|(event, count)| ([("event", *event)], *count));
+        page.counters("approvals", help, events)?;
+        if let Some(pending) = self.approvals_pending {
+            page.gauge(
+                "approvals_pending",
+                "Approvals that wait for people.",
+                pending,
+            )?;
+        }
         let of = |figure: fn(&IssuerFigures) -> u64| {
             self.issuers
                 .iter()
@@ -364,6 +380,8 @@ mod tests {
             recorder: Some(true),
             revocations: 2,
             revoked_exchanges: 3,
+            approvals: vec![("requested", 5), ("denied", 4)],
+            approvals_pending: Some(1),
             issuers: vec![IssuerFigures {
                 name: "corp".to_owned(),
                 keys: 4,
@@ -405,6 +423,8 @@ mod tests {
             "penstock_recorder_connected 1",
             "penstock_revocations 2",
             "penstock_revoked_exchanges_total 3",
+            "penstock_approvals_total{event=\"denied\"} 4",
+            "penstock_approvals_pending 1",
             "penstock_issuer_keys{issuer=\"corp\"} 4",
             "penstock_reloads_total{outcome=\"refused\"} 9",
             "penstock_reload_last_good 10",

@@ -6,6 +6,7 @@
 //! none of them ever waits for this thread.
 
 mod api;
+mod approvals;
 mod fleet;
 mod keys;
 mod listen;
@@ -23,14 +24,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::approvals::Ask;
 use crate::exchange::Node;
 use crate::identity::{self, IdentityShared};
 use crate::reload::Reloader;
 use crate::telemetry::Counters;
 
 pub use api::{Access, Facts};
+pub use approvals::Approvals;
 pub use keys::Keys;
 pub use listen::TcpPlace;
 pub use notify::Notifier;
@@ -52,6 +55,10 @@ pub struct Control {
     pub keys: Arc<Keys>,
     /// Who tells of people that come and go.
     pub scim: Option<Arc<Scim>>,
+    /// Requests that people decide on.
+    pub approvals: Arc<Approvals>,
+    /// What cores ask about them.
+    pub asks: mpsc::Receiver<Ask>,
     /// Who is told of what is held.
     pub notifier: Notifier,
     /// Policies and certificates.
@@ -86,6 +93,7 @@ impl Control {
         self.revocations.load().await?;
         if let Some(state) = self.revocations.state() {
             self.keys.load(state).await?;
+            self.approvals.load(state).await?;
             self.notifier.load(state).await?;
         }
         identity::load_initial(&self.identity).await;
@@ -105,6 +113,8 @@ impl Control {
         }
         tokio::spawn(self.revocations.clone().keep());
         tokio::spawn(self.keys.clone().keep_up());
+        tokio::spawn(self.approvals.clone().serve(self.asks));
+        tokio::spawn(self.approvals.clone().keep());
         let fleet = fleet::Fleet::new(self.revocations.clone(), self.keys.clone());
         tokio::spawn(fleet.clone().keep_up());
         let keys = self.keys.clone();
@@ -123,6 +133,7 @@ impl Control {
             revocations: self.revocations,
             keys: self.keys,
             scim: self.scim,
+            approvals: self.approvals,
             fleet,
             notifier: self.notifier,
             replays: Default::default(),

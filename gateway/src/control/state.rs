@@ -6,6 +6,7 @@
 //! that cannot be opened, migrated or read keeps the gateway from starting: without it nobody could
 //! tell who is cut off, and that is not a reason to let them in.
 
+pub(super) mod approvals;
 mod keys;
 mod logout;
 mod outbox;
@@ -44,7 +45,7 @@ const CONNECTIONS_MAX: u32 = 2;
 const CHANNEL: &str = "penstock";
 
 /// Migrations in their order; a new one is a new line, and none ever changes.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (
         1,
         "revocations",
@@ -55,6 +56,11 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         3,
         "logins",
         include_str!("../../migrations/0003_logins.sql"),
+    ),
+    (
+        4,
+        "approvals",
+        include_str!("../../migrations/0004_approvals.sql"),
     ),
     (
         6,

@@ -88,6 +88,7 @@ fn admit_by(
         record: Record::new(session, now),
         model: None,
         status: 0,
+        begun: None,
         ended: false,
     };
     let identified = |core: &Core| identify(core, head, now / 1_000_000_000);

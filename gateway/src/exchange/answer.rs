@@ -1,8 +1,14 @@
 //! Answers of our own: refusals and failures, in the format of the API that was addressed.
 
-use penstock_policies::{BodyError, DecodeError, Denied, Dialect, Finding, error_body};
+use penstock_policies::{
+    BodyError, DecodeError, Denied, Dialect, Finding, error_body, error_event,
+};
 
-use crate::http1::{FieldError, Method, Persistence, Refusal, ResponseFraming, ResponseWriter};
+use super::hold::APPROVAL_FIELD;
+use crate::approvals::Ticket;
+use crate::http1::{
+    self, FieldError, Method, Persistence, Refusal, ResponseFraming, ResponseWriter, Version,
+};
 use crate::identity::AuthError;
 
 /// Seconds after which a refused caller may try again, where trying again can help.
@@ -23,6 +29,10 @@ pub struct Answer {
     request_id: String,
     www_authenticate: Option<String>,
     retry_after: bool,
+    /// The approval that it is about.
+    approval: Option<(String, String)>,
+    /// Set where it is the end of a stream that has begun, in this version.
+    in_stream: Option<Version>,
 }
 
 // === impl Answer ===
@@ -39,12 +49,20 @@ impl Answer {
             request_id: String::new(),
             www_authenticate: None,
             retry_after: matches!(status, 429 | 503),
+            approval: None,
+            in_stream: None,
         }
     }
 
     /// The same answer, and the connection ends with it.
     pub fn closing(mut self) -> Self {
         self.close = true;
+        self
+    }
+
+    /// The same answer with the id and the place of an approval, for programs.
+    pub(super) fn about(mut self, ticket: &Ticket) -> Self {
+        self.approval = Some((ticket.id.clone(), ticket.url.clone()));
         self
     }
 
@@ -80,16 +98,55 @@ impl Answer {
     pub fn seal(&mut self, dialect: Dialect, request_id: &str) {
         self.request_id = request_id.to_owned();
         self.body = error_body(dialect, self.status, self.code, &self.message, request_id);
+        self.tell_approval();
+    }
+
+    /// The same for a client whose stream has begun: the error is its last event, and the connection
+    /// ends with it.
+    pub(super) fn seal_in_stream(&mut self, dialect: Dialect, request_id: &str, version: Version) {
+        self.body = error_event(dialect, self.status, self.code, &self.message, request_id);
+        self.tell_approval();
+        self.in_stream = Some(version);
+        self.close = true;
+    }
+
+    /// Puts the approval into the error object of either format, of which nothing follows but the
+    /// request's id.
+    fn tell_approval(&mut self) {
+        let Some((id, url)) = &self.approval else {
+            return;
+        };
+        let Some(end) = memchr::memmem::rfind(&self.body, b"},\"request_id\":") else {
+            debug_assert!(false, "the error object has another form");
+            return;
+        };
+        let told = serde_json::json!({ "approval_id": id, "approval_url": url }).to_string();
+        // Without its braces: two more members.
+        let members = format!(",{}", &told[1..told.len() - 1]);
+        self.body.splice(end..end, members.into_bytes());
     }
 
     /// Appends head and body.
     pub fn write(&self, out: &mut Vec<u8>, head_request: bool, persistence: Persistence) {
+        if let Some(version) = self.in_stream {
+            return self.write_in_stream(version, out);
+        }
         let start = out.len();
         if self.try_write(out, head_request, persistence).is_err() {
             // All values are ours and printable; were one not, the client still gets a status.
             debug_assert!(false, "a field of ours cannot be written");
             out.truncate(start);
             ResponseWriter::new(out, self.status).finish(ResponseFraming::None, Persistence::Close);
+        }
+    }
+
+    fn write_in_stream(&self, version: Version, out: &mut Vec<u8>) {
+        match version {
+            Version::Http11 => {
+                http1::chunk(out, &self.body);
+                http1::last_chunk(out);
+            }
+            Version::Http10 => out.extend_from_slice(&self.body),
         }
     }
 
@@ -103,6 +160,9 @@ impl Answer {
         writer.field("content-type", b"application/json")?;
         if !self.request_id.is_empty() {
             writer.field("x-request-id", self.request_id.as_bytes())?;
+        }
+        if let Some((id, _)) = &self.approval {
+            writer.field(APPROVAL_FIELD, id.as_bytes())?;
         }
         if let Some(challenge) = &self.www_authenticate {
             writer.field("www-authenticate", challenge.as_bytes())?;

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use penstock_policies::{PolicySet, Profiles, Scope, Scratch};
 use penstock_recorder::frame::SessionId;
 
+use crate::approvals::Desk;
 use crate::config::Limits;
 use crate::cutoff::Cutoff;
 use crate::identity::{Authenticator, Principal};
@@ -42,6 +43,8 @@ pub struct Node {
     pub upstream_host: String,
     /// Who may no longer call.
     pub cutoff: Arc<Cutoff>,
+    /// Where held requests are asked about.
+    pub desk: Arc<Desk>,
 }
 
 /// One core's own.

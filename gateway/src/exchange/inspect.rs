@@ -14,6 +14,7 @@ use super::admit::{Admitted, too_large};
 use super::answer::Answer;
 use super::context::{InForce, unix_ns};
 use super::heads::{self, UpstreamHead};
+use super::hold::{Held, Holding};
 use crate::http1::{Method, RequestHead};
 use crate::tap::Moment;
 
@@ -40,54 +41,102 @@ pub struct UpstreamRequest {
     pub body: Option<Vec<u8>>,
 }
 
+/// What inspection comes to, where the call does not end.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, on a stack; boxing would allocate for every call"
+)]
+pub enum Inspected {
+    /// The request goes to the model.
+    Forwarded(Forwarded, UpstreamRequest),
+    /// It waits for people.
+    Held(Box<Held>),
+}
+
+/// A body that may go on as far as guards are concerned.
+pub(super) struct Cleared {
+    pub(super) body: Vec<u8>,
+    /// What is written down in its place.
+    recorded: Option<Vec<u8>>,
+}
+
 impl Admitted {
     /// Inspects the body and makes the upstream's request; or the answer that ends the call.
-    pub fn inspect(
-        mut self,
-        head: &RequestHead,
-        body: Vec<u8>,
-    ) -> Result<(Forwarded, UpstreamRequest), Answer> {
-        let core = self.call.core.clone();
-        match self
-            .decide(head, body)
-            .and_then(|body| self.assemble(head, body))
-        {
-            Ok(request) => {
-                self.call.record.moment(Moment::Forwarded, unix_ns());
-                core.counters.forwarded.bump();
-                let Self {
-                    call,
-                    route,
-                    in_force,
-                    scope,
-                    vault,
-                    ..
-                } = self;
-                let head_request = head.method == Method::Head;
-                Ok((
-                    Forwarded {
-                        call,
-                        route,
-                        in_force,
-                        scope,
-                        head_request,
-                        vault,
-                    },
-                    request,
-                ))
+    pub fn inspect(mut self, head: &RequestHead, body: Vec<u8>) -> Result<Inspected, Answer> {
+        match self.decide(head, body) {
+            Ok((cleared, None)) => {
+                let (forwarded, request) = self.forward(head, cleared)?;
+                Ok(Inspected::Forwarded(forwarded, request))
             }
-            Err((answer, outcome)) => {
-                core.counters.refused.bump();
-                if answer.code == "model_not_permitted" {
-                    core.counters.forbidden.bump();
-                }
-                Err(self.call.refuse(answer, outcome))
+            Ok((cleared, Some(holding))) => {
+                let held = Held::new(self, head, cleared, holding);
+                Ok(Inspected::Held(Box::new(held)))
             }
+            Err((answer, outcome)) => Err(self.turn_away(answer, outcome)),
         }
     }
 
-    /// The body that the model gets.
-    fn decide(&mut self, head: &RequestHead, body: Vec<u8>) -> Result<Vec<u8>, (Answer, Outcome)> {
+    fn turn_away(mut self, answer: Answer, outcome: Outcome) -> Answer {
+        let counters = &self.call.core.counters;
+        counters.refused.bump();
+        if answer.code == "model_not_permitted" {
+            counters.forbidden.bump();
+        }
+        self.call.refuse(answer, outcome)
+    }
+
+    /// Writes the body down and makes the upstream's request of it.
+    pub(super) fn forward(
+        mut self,
+        head: &RequestHead,
+        cleared: Cleared,
+    ) -> Result<(Forwarded, UpstreamRequest), Answer> {
+        self.record_body(head, &cleared);
+        let request = match self.assemble(head, cleared.body) {
+            Ok(request) => request,
+            Err((answer, outcome)) => return Err(self.turn_away(answer, outcome)),
+        };
+        self.call.record.moment(Moment::Forwarded, unix_ns());
+        self.call.core.counters.forwarded.bump();
+        let Self {
+            call,
+            route,
+            in_force,
+            scope,
+            vault,
+            ..
+        } = self;
+        let head_request = head.method == Method::Head;
+        let forwarded = Forwarded {
+            call,
+            route,
+            in_force,
+            scope,
+            head_request,
+            vault,
+        };
+        Ok((forwarded, request))
+    }
+
+    fn record_body(&mut self, head: &RequestHead, cleared: &Cleared) {
+        let Call { core, record, .. } = &mut self.call;
+        if !core.tap.enabled() || cleared.body.is_empty() {
+            return;
+        }
+        let recorded = cleared.recorded.as_deref().unwrap_or(&cleared.body);
+        let media = match self.route.body {
+            RequestBody::Form => head.fields.text("content-type").unwrap_or_default(),
+            RequestBody::Json | RequestBody::None => "application/json",
+        };
+        record.request_body(&core.tap, unix_ns(), media, recorded);
+    }
+
+    /// The body that the model gets, and what holds it.
+    fn decide(
+        &mut self,
+        head: &RequestHead,
+        body: Vec<u8>,
+    ) -> Result<(Cleared, Option<Holding>), (Answer, Outcome)> {
         let refused = |answer: Answer| (answer, Outcome::Refused);
         let core = self.call.core.clone();
         self.judge_head(head)?;
@@ -122,7 +171,7 @@ impl Admitted {
             self.call.record.control(&format!("inspect {kind}"), false);
         }
         self.call.record.moment(Moment::Inspected, unix_ns());
-        self.judge(verdict, body, media)
+        self.judge(verdict, body)
     }
 
     /// Acts on what guards find in the query and in the fields that would go on: no side door.
@@ -181,50 +230,36 @@ impl Admitted {
         &mut self,
         verdict: RequestVerdict,
         body: Vec<u8>,
-        media: &str,
-    ) -> Result<Vec<u8>, (Answer, Outcome)> {
+    ) -> Result<(Cleared, Option<Holding>), (Answer, Outcome)> {
         let core = self.call.core.clone();
         let now = unix_ns();
-        let of = |action| {
-            verdict
-                .findings
-                .iter()
-                .find(|finding| finding.action == action)
-        };
         self.call.found(now, Direction::Request, &verdict.findings);
+        let mut holding = None;
         match verdict.action {
             Action::Block => {
                 core.counters.blocked.bump();
+                let mut findings = verdict.findings.iter();
+                let first = findings.find(|finding| finding.action == Action::Block);
                 let what = "The request was blocked before it reached the model.";
-                let answer = Answer::blocked(of(Action::Block), "request_blocked", what);
+                let answer = Answer::blocked(first, "request_blocked", what);
                 return Err((answer, Outcome::Blocked));
             }
             Action::Hold => {
-                core.counters.blocked.bump();
-                let what = "The request needs a person's approval, which cannot be asked for here \
-                            yet, so it was refused.";
-                let answer = Answer::blocked(of(Action::Hold), "approval_required", what);
-                return Err((answer, Outcome::Blocked));
+                core.counters.held.bump();
+                holding = Some(Holding::of(&core, &verdict, &body));
             }
             Action::Mask => core.counters.masked_requests.bump(),
             Action::Allow | Action::Flag => {}
         }
         self.vault = verdict.vault;
-        let body = verdict.body.unwrap_or(body);
-        if body.len() > self.body_max {
+        let cleared = Cleared {
+            body: verdict.body.unwrap_or(body),
+            recorded: verdict.recorded,
+        };
+        if cleared.body.len() > self.body_max {
             return Err((too_large(self.body_max), Outcome::Refused));
         }
-        if core.tap.enabled() && !body.is_empty() {
-            let recorded = verdict.recorded.as_deref().unwrap_or(&body);
-            let media = match self.route.body {
-                RequestBody::Form => media,
-                RequestBody::Json | RequestBody::None => "application/json",
-            };
-            self.call
-                .record
-                .request_body(&core.tap, now, media, recorded);
-        }
-        Ok(body)
+        Ok((cleared, holding))
     }
 
     fn assemble(

@@ -4,8 +4,8 @@
 //! the call. Each phase is its own type, so that the compiler keeps their order: [`admit`] turns a
 //! head into an [`Admitted`] exchange, [`Admitted::inspect`] turns that and its body into a
 //! [`Forwarded`] one with the bytes for the upstream, and [`Forwarded::answer`] turns the
-//! upstream's head into an [`Answering`] one through which the body passes. A request that a guard
-//! holds for a person would wait between the second and the third; today it is refused.
+//! upstream's head into an [`Answering`] one through which the body passes. A request that policy
+//! holds for people waits between the second and the third, as a [`Held`] one.
 //!
 //! Whatever path a call takes, its record is closed: an exchange that is dropped before its end
 //! records that its client went away, or that we failed or stopped.
@@ -14,6 +14,7 @@ mod admit;
 mod answer;
 mod context;
 mod heads;
+mod hold;
 mod inspect;
 mod respond;
 
@@ -22,7 +23,8 @@ pub use admit::{Admitted, Refused, admit, shed};
 pub use answer::Answer;
 pub use context::{Core, InForce, Node, Peer};
 pub(crate) use context::{unix_ns, unix_seconds};
-pub use inspect::{Forwarded, UpstreamRequest};
+pub use hold::{APPROVAL_FIELD, Held};
+pub use inspect::{Forwarded, Inspected, UpstreamRequest};
 pub use respond::{Abort, Answering, BodyPlan};
 
 use std::rc::Rc;
@@ -30,6 +32,7 @@ use std::rc::Rc;
 use penstock_policies::{Dialect, Direction, Finding};
 use penstock_recorder::frame::Outcome;
 
+use crate::http1::Version;
 use crate::tap::{End, Record};
 use crate::telemetry::Ended;
 
@@ -45,6 +48,9 @@ struct Call {
     model: Option<String>,
     /// Status that the client got, once it got one.
     status: u16,
+    /// The client has the head of a stream already, in this version: whatever is said to it now is
+    /// said in that stream.
+    begun: Option<Version>,
     ended: bool,
 }
 
@@ -83,13 +89,20 @@ impl Call {
 
     /// Ends the call with an answer of our own and gives the answer's bytes to the shell.
     fn refuse(&mut self, mut answer: Answer, outcome: Outcome) -> Answer {
-        answer.seal(self.dialect, &self.id);
-        self.status = answer.status;
+        match self.begun {
+            None => {
+                answer.seal(self.dialect, &self.id);
+                self.status = answer.status;
+            }
+            Some(version) => answer.seal_in_stream(self.dialect, &self.id, version),
+        }
         let tap = &self.core.tap;
         if tap.enabled() && !self.record.is_fresh() {
             let at = context::unix_ns();
-            self.record
-                .response_head(tap, at, answer.status, "application/json", 0);
+            if self.begun.is_none() {
+                self.record
+                    .response_head(tap, at, answer.status, "application/json", 0);
+            }
             self.record.response_chunk(tap, at, &answer.body);
         }
         self.end(outcome, Some(answer.code));

@@ -146,6 +146,11 @@ impl Forwarded {
                  yours: tell the operator of this gateway.",
             )));
         }
+        if self.call.begun.is_some()
+            && let Some(answer) = no_stream(&head)
+        {
+            return Err(self.upstream_failed(answer));
+        }
         let withheld = self.withheld(&head, now);
         let content_type = head.fields.text("content-type");
         let made = self.in_force.policy.response_filter(
@@ -175,7 +180,7 @@ impl Forwarded {
         let bodiless = head.framing == ResponseFraming::None;
         let plan = match head.framing {
             ResponseFraming::None => BodyPlan::None,
-            _ if encoding.is_some() && filter.streams() => {
+            _ if encoding.is_some() && (filter.streams() || self.call.begun.is_some()) => {
                 return Err(self.upstream_failed(Answer::new(
                     502,
                     "upstream_encoding",
@@ -183,6 +188,8 @@ impl Forwarded {
                 )));
             }
             _ if encoding.is_some() => BodyPlan::Whole,
+            // Its head is out, and named no length.
+            _ if self.call.begun.is_some() => BodyPlan::Streamed,
             ResponseFraming::Length(length) if filter.passes_through() => BodyPlan::Length(length),
             _ if filter.passes_through() || filter.streams() => BodyPlan::Streamed,
             _ => BodyPlan::Whole,
@@ -266,6 +273,9 @@ impl Answering {
 
     fn write_head(&mut self, framing: ResponseFraming, out: &mut Vec<u8>) {
         let call = &mut self.call;
+        if call.begun.is_some() {
+            return;
+        }
         call.status = self.head.status;
         let media = self.head.fields.text("content-type").unwrap_or_default();
         if call.core.tap.enabled() {
@@ -553,6 +563,23 @@ impl Answering {
             });
         }
     }
+}
+
+/// What a client whose stream has begun is told of an answer that is no stream of events.
+fn no_stream(head: &ResponseHead) -> Option<Answer> {
+    let media = head.fields.text("content-type").unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim();
+    let is_stream = media.eq_ignore_ascii_case("text/event-stream");
+    if head.status == 200 && is_stream && head.framing != ResponseFraming::None {
+        return None;
+    }
+    let status = if head.status >= 400 { head.status } else { 502 };
+    let message = format!(
+        "The request was approved and sent on, but the model's server answered with status {} and \
+         no stream of events.",
+        head.status
+    );
+    Some(Answer::new(status, "upstream_not_a_stream", message))
 }
 
 /// Writes down a piece of the answer: what is sent, but where values were put back, the masked

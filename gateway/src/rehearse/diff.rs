@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Ending, Stage, message};
+use crate::approvals::Desk;
 use crate::config::{Config, Limits};
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
@@ -193,6 +194,7 @@ impl Candidate {
             upstream_host: "localhost".to_owned(),
             cutoff: Cutoff::new(0),
             tallies: Tallies::new(0),
+            desk: Desk::closed(),
         }))?;
         Ok(Self { stage, policy })
     }

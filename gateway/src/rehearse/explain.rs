@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::caller::Asked;
 use super::message;
 use super::{Ending, Stage};
+use crate::approvals::text_at;
 use crate::identity::Principal;
 use crate::reload::{self, ProcessKey};
 use crate::run::make_node;
@@ -164,7 +165,7 @@ impl Texts {
         };
         let found = serde_json::from_slice(body)
             .ok()
-            .and_then(|body: Value| string_at(&body, &finding.location).map(str::to_owned));
+            .and_then(|body: Value| text_at(&body, &finding.location).map(str::to_owned));
         let text = found.or_else(|| {
             let whole = finding.location == "$";
             whole.then(|| String::from_utf8_lossy(body).into_owned())
@@ -177,25 +178,6 @@ impl Texts {
             |value| format!("{value:?}"),
         )
     }
-}
-
-/// The string at a place as findings name it: `messages[0].content`.
-fn string_at<'v>(body: &'v Value, location: &str) -> Option<&'v str> {
-    let mut at = body;
-    for step in location.split('.') {
-        let (key, indices) = match step.find('[') {
-            Some(bracket) => step.split_at(bracket),
-            None => (step, ""),
-        };
-        if !key.is_empty() {
-            at = at.get(key)?;
-        }
-        for index in indices.split_terminator(']') {
-            let index: usize = index.strip_prefix('[')?.parse().ok()?;
-            at = at.get(index)?;
-        }
-    }
-    at.as_str()
 }
 
 // === impl Told ===

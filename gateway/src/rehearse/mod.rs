@@ -16,7 +16,7 @@ use std::sync::Arc;
 use penstock_policies::{Direction, Finding};
 use penstock_recorder::frame::{Close, Decision, Frame, FrameBody, Open};
 
-use crate::exchange::{Abort, Admitted, Answer, Answering, Core, Node, Peer, admit_as};
+use crate::exchange::{Abort, Admitted, Answer, Answering, Core, Inspected, Node, Peer, admit_as};
 use crate::http1::{Persistence, RequestHead, ResponseHead, Version};
 use crate::identity::{Authenticator, IdentityShared, Principal};
 use crate::tap::Tap;
@@ -103,7 +103,8 @@ impl Stage {
             return (Some(admitted.too_large()), false, false);
         }
         let (forwarded, _) = match admitted.inspect(&head, body) {
-            Ok(inspected) => inspected,
+            Ok(Inspected::Forwarded(forwarded, request)) => (forwarded, request),
+            Ok(Inspected::Held(held)) => return (Some(held.rehearsed()), false, false),
             Err(answer) => return (Some(answer), false, false),
         };
         let Some(Response { head, pieces }) = response else {

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use penstock_policies::Dialect;
 
+use super::hold;
 use super::io::Io;
 use super::relay;
 use super::timers::Deadline;
 use super::tls::Tls;
 use super::wait::{Event, readable, write};
 use super::worker::Worker;
-use crate::exchange::{Admitted, Answer, Peer, Refused, admit, shed};
+use crate::exchange::{Admitted, Answer, Inspected, Peer, Refused, admit, shed};
 use crate::http1::{
     ChunkDecoder, Framing, HeadLimits, HeadScanner, Method, Persistence, Progress, RequestHead,
     Version, parse_request_into, write_continue,
@@ -188,7 +189,11 @@ impl Connection<'_> {
         let inspected = admitted.inspect(&self.head, body);
         self.worker.timers.worked(bytes);
         match inspected {
-            Ok((forwarded, request)) => relay::run(self, forwarded, request).await,
+            Ok(Inspected::Forwarded(forwarded, request)) => {
+                relay::run(self, forwarded, request).await
+            }
+            // Boxed: few are held, and every connection would be larger by it.
+            Ok(Inspected::Held(held)) => Box::pin(hold::run(self, *held)).await,
             Err(answer) => self.refuse(answer).await,
         }
     }

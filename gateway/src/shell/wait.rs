@@ -31,6 +31,17 @@ pub(super) enum Pair {
     Due,
 }
 
+/// What came first while something else than bytes was awaited.
+#[derive(Debug)]
+pub(super) enum Awaited<T> {
+    /// That.
+    Done(T),
+    /// The client has gone.
+    ClientGone,
+    /// The deadline has passed.
+    Due,
+}
+
 /// Requests that a client may send ahead while its present one is being answered. Beyond it the
 /// client's bytes stay in its own kernel.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -72,6 +83,26 @@ pub(super) async fn upstream_readable(
             return Poll::Ready(Pair::ClientGone);
         }
         deadline.poll_due(cx).map(|()| Pair::Due)
+    })
+    .await
+}
+
+/// Awaits something while watching whether the client stays. Where both come at once the client
+/// has gone: nobody is there to have what came.
+pub(super) async fn awaiting<T>(
+    client: &mut Io,
+    deadline: &Deadline,
+    future: impl Future<Output = T>,
+) -> Awaited<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        if poll_gone(client, cx).is_ready() {
+            return Poll::Ready(Awaited::ClientGone);
+        }
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Awaited::Done(done));
+        }
+        deadline.poll_due(cx).map(|()| Awaited::Due)
     })
     .await
 }

@@ -2,8 +2,8 @@
 
 use penstock_policies::{Direction, Finding};
 use penstock_recorder::frame::{
-    Close, ControlRun, ControlState, Decision, Frame, FrameBody, Outcome, PIECE_BYTES_MAX,
-    RequestBody, ResponseChunk, ResponseHead, SessionId, Timings,
+    Approval, Close, ControlRun, ControlState, Decision, Frame, FrameBody, Outcome,
+    PIECE_BYTES_MAX, RequestBody, ResponseChunk, ResponseHead, SessionId, Timings,
 };
 
 use super::Tap;
@@ -134,6 +134,11 @@ impl Record {
             };
             self.put(tap, at, FrameBody::Decision(decision));
         }
+    }
+
+    /// Something has happened to the approval that this session waits for or goes on by.
+    pub(crate) fn approval(&mut self, tap: &Tap, at: u64, approval: Approval) {
+        self.put(tap, at, FrameBody::Approval(approval));
     }
 
     /// A control ran, or was skipped because nothing asked for it.

@@ -52,6 +52,8 @@ counters! {
     forbidden,
     /// Requests blocked by a guard.
     blocked,
+    /// Requests held until people have said yes.
+    held,
     /// Requests of which something was masked.
     masked_requests,
     /// Responses of which something was masked.

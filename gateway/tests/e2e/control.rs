@@ -87,6 +87,10 @@ fn the_document_is_openapi_and_tells_of_every_route() {
     }
     // What it tells of is there.
     for route in ROUTES {
+        if *route == "GET /approvals/events" {
+            // A stream without an end; `approvals` reads it.
+            continue;
+        }
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace(['{', '}'], "");
         let call = Call::new(method, &path).body("{}");
@@ -101,6 +105,9 @@ const ROUTES: &[&str] = &[
     "DELETE /notifications/{id}",
     "DELETE /revocations/{id}",
     "DELETE /scim/v2/Users/{id}",
+    "GET /approvals",
+    "GET /approvals/events",
+    "GET /approvals/{id}",
     "GET /healthz",
     "GET /histograms",
     "GET /keys",
@@ -115,6 +122,8 @@ const ROUTES: &[&str] = &[
     "GET /scim/v2/Users/{id}",
     "GET /status",
     "PATCH /scim/v2/Users/{id}",
+    "POST /approvals/{id}/approve",
+    "POST /approvals/{id}/deny",
     "POST /keys",
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",

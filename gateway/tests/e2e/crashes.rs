@@ -18,10 +18,10 @@ const STREAMS: usize = 20;
 const KILLS: usize = 5;
 
 /// Small, repeatable numbers; the seed is printed, so that a failure can be run again.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let given = std::env::var("PENSTOCK_TEST_SEED")
             .ok()
             .and_then(|seed| seed.parse().ok());
@@ -30,7 +30,7 @@ impl Dice {
         Self(seed)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         // Marsaglia's xorshift64.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -5,6 +5,9 @@ mod stack;
 mod witness;
 
 mod answers;
+mod approvals;
+mod approvals_state;
+mod approvals_wait;
 mod bodies;
 mod bounds;
 mod calls;

@@ -65,6 +65,11 @@ fn every_route_takes_whom_its_document_says_and_nobody_else() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = format!("{} {path}", method.to_uppercase());
+            if !operation["responses"]["200"]["content"]["text/event-stream"].is_null() {
+                // A stream without an end: its tests read it.
+                assert_eq!(needed(operation), Some(0), "{name}");
+                continue;
+            }
             let call = || {
                 let path = path.replace(['{', '}'], "");
                 let call = Call::new(&method.to_uppercase(), &path).body("{}");

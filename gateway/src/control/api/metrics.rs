@@ -86,6 +86,8 @@ async fn metrics(State(api): Shared) -> Response {
         recorder: recording.then(|| api.recorder_alive.load(Ordering::Relaxed)),
         revocations: api.node.cutoff.snapshot().count() as u64,
         revoked_exchanges: api.node.cutoff.ended(),
+        approvals: api.approvals.counts(),
+        approvals_pending: api.approvals.pending().await,
         issuers: issuers.collect(),
         reloads: api.reloader.standing(),
         receivers: api.notifier.figures(),

@@ -7,6 +7,7 @@
 //! document cannot forget a route: there is no other way to add one. Errors are problem documents
 //! (RFC 9457) with a stable `code`.
 
+mod approvals;
 mod health;
 mod keys;
 mod logout;
@@ -34,6 +35,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::approvals::Approvals;
 use super::fleet::Fleet;
 use super::keys::Keys;
 use super::notify::Notifier;
@@ -68,6 +70,7 @@ pub(super) struct Api {
     pub(super) revocations: Arc<Revocations>,
     pub(super) keys: Arc<Keys>,
     pub(super) scim: Option<Arc<Scim>>,
+    pub(super) approvals: Arc<Approvals>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) notifier: Notifier,
     pub(super) replays: logout::Replays,
@@ -139,6 +142,7 @@ fn operator_routes() -> OpenApiRouter<Arc<Api>> {
         .merge(reload::routes())
         .merge(metrics::routes())
         .merge(revocations::routes())
+        .merge(approvals::routes())
         .merge(notifications::routes())
 }
 

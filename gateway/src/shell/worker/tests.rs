@@ -15,6 +15,7 @@ use penstock_loadgen::double::{Double, DoubleOptions};
 use penstock_policies::{PolicySet, Profiles};
 
 use super::*;
+use crate::approvals::Desk;
 use crate::config::Limits;
 use crate::cutoff::Cutoff;
 use crate::exchange::InForce;
@@ -50,6 +51,7 @@ impl OneCore {
             }),
             upstream_host: double.address().to_string(),
             cutoff: Cutoff::new(1),
+            desk: Desk::closed(),
         };
         let anonymous = Some(vec!["anybody".to_owned()]);
         let identity = IdentityShared::new(Vec::new(), anonymous).unwrap();
