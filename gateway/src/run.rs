@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use crate::approvals::Desk;
 use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
 use crate::control::{
-    Access, Approvals, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, TcpPlace,
+    Access, Approvals, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, Stops,
+    TcpPlace,
 };
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
@@ -212,6 +213,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     runtime.block_on(async {
         let signals = reloader.listen_for_signals();
         signals.map_err(|error| format!("SIGHUP cannot be had: {error}"))?;
+        let stops = Stops::listen().map_err(|error| format!("SIGTERM cannot be had: {error}"))?;
         control.prepare().await?;
         // All that listens is bound before anything is announced: who connects then waits, and is
         // not turned away.
@@ -238,7 +240,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         control.facts.driver = driver;
         announce(config, driver, control.facts.listen.as_deref())?;
         control
-            .run()
+            .run(stops)
             .await
             .map_err(|error| format!("control API: {error}"))?;
         // Elsewhere, so that calls which are still under way find the control thread at work.

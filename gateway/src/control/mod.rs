@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::approvals::Ask;
@@ -81,6 +81,35 @@ pub struct Control {
     pub stop: watch::Sender<bool>,
 }
 
+/// The signals that end the process. To be listened for before anybody is told that it serves.
+pub struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Stops ===
+
+impl Stops {
+    /// From now on a signal ends the process gracefully.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one; its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
 // === impl Control ===
 
 impl Control {
@@ -104,7 +133,7 @@ impl Control {
     }
 
     /// Runs until the process is told to stop, by a signal.
-    pub async fn run(self) -> std::io::Result<()> {
+    pub async fn run(self, mut stops: Stops) -> std::io::Result<()> {
         let started = Instant::now();
         tokio::spawn(identity::run_refresher(self.identity.clone()));
         tokio::spawn(identity::run_introspection(self.identity.clone()));
@@ -148,12 +177,7 @@ impl Control {
         if let Some(tcp) = self.tcp {
             listen::serve_tcp(tcp, router)?;
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let name = stops.next().await;
         tracing::info!("{name}: no new connections; running calls may end");
         keys.write_down().await;
         notifier.write_down().await;

@@ -33,11 +33,9 @@ pub(in crate::control) use outbox::{Delivery, DeliveryFilter, Standing, TakeTime
 
 /// Who may read and write the file: the gateway's user alone.
 const FILE_MODE: u32 = 0o600;
-/// How long a statement waits for another program that has the file.
-const BUSY_MAX: Duration = Duration::from_secs(2);
-/// The same, as SQLite is told it.
+/// How long a statement waits for another program that has the file, as SQLite is told it.
 const SQLITE_BUSY: &str = "PRAGMA busy_timeout = 2000";
-/// How long a connection to Postgres may take.
+/// How long a connection may take: to Postgres, or to a file on a disk that is busy.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Connections: one may write, the others read meanwhile.
 const CONNECTIONS_MAX: u32 = 2;
@@ -136,7 +134,7 @@ impl State {
         let options: AnyConnectOptions = file_url(&file).parse().map_err(|e| failed(&e))?;
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(BUSY_MAX)
+            .acquire_timeout(CONNECT_MAX)
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     // The wait first: the others may need it.
