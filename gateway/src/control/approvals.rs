@@ -453,22 +453,33 @@ impl Approvals {
             self.change(&id, |approval, now| approval.expire(now))
                 .await?;
         }
+        self.hear(state, now).await.map_err(ApprovalError::state)
+    }
+
+    /// Another gateway has changed approvals: those that somebody waits for here are looked at now.
+    pub(super) async fn read_again(&self) -> Result<(), StateError> {
+        match self.state.get() {
+            Some(state) => self.hear(state, self.clock.now_ms()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn hear(&self, state: &State, now: u64) -> Result<(), StateError> {
         if self.waiting().is_empty() {
             return Ok(());
         }
         let since = now.saturating_sub(CLOCKS_APART_MS);
-        let changed = state.changed_waits(&self.run, since).await;
-        for id in changed.map_err(ApprovalError::state)? {
+        for id in state.changed_waits(&self.run, since).await? {
             self.heard(state, &id).await?;
         }
         Ok(())
     }
 
     /// Somebody, perhaps another gateway, has changed it: who waits for it is told.
-    async fn heard(&self, state: &State, id: &str) -> Result<(), ApprovalError> {
+    async fn heard(&self, state: &State, id: &str) -> Result<(), StateError> {
         let known = self.waiting().get(id).map(|waiter| waiter.revision);
         let Some(known) = known else { return Ok(()) };
-        let approval = state.approval(id).await.map_err(ApprovalError::state)?;
+        let approval = state.approval(id).await?;
         if let Some(approval) = approval.filter(|it| it.revision > known) {
             self.tell_waiter(&approval);
         }

@@ -1,7 +1,8 @@
 //! Gateways that share a Postgres database hear of each other's changes at once.
 //!
-//! The database tells of every commit that touches revocations or keys (LISTEN/NOTIFY, by triggers,
-//! so that no writer can forget it), and what it tells of is read again as a whole. A notice can be
+//! The database tells of every commit that touches revocations, keys or approvals (LISTEN/NOTIFY, by
+//! triggers, so that no writer can forget it), and what it tells of is read again: revocations and
+//! keys as a whole, of approvals those that a connection here waits for. A notice can be
 //! missed while the connection is lost: so everything is read after each reconnecting, after
 //! listening has begun, and every half minute in any case. While the database is gone the gateway
 //! goes on with what it knows; `/status` says so, and whatever must be written down fails and says
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::postgres::PgListener;
 
+use super::approvals::Approvals;
 use super::keys::Keys;
 use super::revocations::Revocations;
 use super::state::StateError;
@@ -32,12 +34,14 @@ const READ_MAX: Duration = Duration::from_secs(10);
 enum Subject {
     Revocations,
     Keys,
+    Approvals,
 }
 
 /// This gateway among those that share its state.
 pub(super) struct Fleet {
     revocations: Arc<Revocations>,
     keys: Arc<Keys>,
+    approvals: Arc<Approvals>,
     standing: Mutex<Standing>,
 }
 
@@ -47,27 +51,28 @@ pub(super) struct Standing {
     /// Where it is, without a password.
     place: Option<String>,
     /// Other gateways may change it too.
-    shared: bool,
+    pub(super) shared: bool,
     /// Changes of other gateways are heard of; false while a shared state cannot be reached.
-    connected: bool,
+    pub(super) connected: bool,
     /// Why not.
     trouble: Option<String>,
     /// Times that the connection was lost since the start.
     lost: u64,
     /// Revocations that are in force and not written down yet.
-    not_written: usize,
+    pub(super) not_written: usize,
 }
 
 // === impl Subject ===
 
 impl Subject {
-    const ALL: [Self; 2] = [Self::Revocations, Self::Keys];
+    const ALL: [Self; 3] = [Self::Revocations, Self::Keys, Self::Approvals];
 
     /// What a notice is about: the table that changed.
     fn of_table(name: &str) -> Option<Self> {
         match name {
             "revocation" => Some(Self::Revocations),
             "issued_key" => Some(Self::Keys),
+            "approval" => Some(Self::Approvals),
             _ => None,
         }
     }
@@ -76,7 +81,11 @@ impl Subject {
 // === impl Fleet ===
 
 impl Fleet {
-    pub(super) fn new(revocations: Arc<Revocations>, keys: Arc<Keys>) -> Arc<Self> {
+    pub(super) fn new(
+        revocations: Arc<Revocations>,
+        keys: Arc<Keys>,
+        approvals: Arc<Approvals>,
+    ) -> Arc<Self> {
         let standing = match revocations.state() {
             None => Standing::default(),
             Some(state) => Standing {
@@ -89,6 +98,7 @@ impl Fleet {
         Arc::new(Self {
             revocations,
             keys,
+            approvals,
             standing: Mutex::new(standing),
         })
     }
@@ -164,6 +174,7 @@ impl Fleet {
                 match subject {
                     Subject::Revocations => self.revocations.read_again().await?,
                     Subject::Keys => self.keys.read_again().await?,
+                    Subject::Approvals => self.approvals.read_again().await?,
                 }
             }
             Ok::<(), StateError>(())
@@ -202,6 +213,7 @@ mod tests {
     fn notices_name_tables() {
         assert_eq!(Subject::of_table("revocation"), Some(Subject::Revocations));
         assert_eq!(Subject::of_table("issued_key"), Some(Subject::Keys));
+        assert_eq!(Subject::of_table("approval"), Some(Subject::Approvals));
         assert_eq!(Subject::of_table("scim_user"), None);
     }
 }

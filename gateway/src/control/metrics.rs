@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use super::fleet;
 use super::notify::ReceiverFigures;
 use crate::reload::Standing;
 use crate::telemetry::{Gathered, Phase, Totals};
@@ -60,6 +61,8 @@ pub(super) struct Figures {
     /// Those that wait for people; absent where that cannot be known.
     pub(super) approvals_pending: Option<u64>,
     pub(super) issuers: Vec<IssuerFigures>,
+    /// How the state is doing.
+    pub(super) state: fleet::Standing,
     pub(super) reloads: Standing,
     pub(super) receivers: Vec<ReceiverFigures>,
     pub(super) notices_lost: u64,
@@ -71,6 +74,8 @@ pub(super) struct IssuerFigures {
     pub(super) name: String,
     pub(super) keys: u64,
     pub(super) fetched_unix: u64,
+    /// Questions about opaque tokens that it answered, and that it did not.
+    pub(super) asked: Option<(u64, u64)>,
 }
 
 /// Figures as a registry takes them.
@@ -183,7 +188,25 @@ impl Figures {
             "issuer_keys_fetched",
             help,
             of(|issuer| issuer.fetched_unix),
-        )
+        )?;
+        let asked = self.issuers.iter().filter_map(|issuer| {
+            let (answered, failed) = issuer.asked?;
+            Some(
+                [("answered", answered), ("failed", failed)].map(|(outcome, count)| {
+                    let labels = [("issuer", issuer.name.as_str()), ("outcome", outcome)];
+                    (labels, count)
+                }),
+            )
+        });
+        let help = "Questions about opaque tokens, by what became of them.";
+        page.counters("introspections", help, asked.flatten())?;
+        if self.state.shared {
+            let help = "Whether changes of other gateways are heard of.";
+            page.gauge("state_connected", help, u64::from(self.state.connected))?;
+        }
+        let help = "Revocations that are in force and not written down.";
+        let not_written = self.state.not_written as u64;
+        page.gauge("revocations_not_written", help, not_written)
     }
 
     fn reloads(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -382,10 +405,12 @@ mod tests {
             revoked_exchanges: 3,
             approvals: vec![("requested", 5), ("denied", 4)],
             approvals_pending: Some(1),
+            state: fleet::Standing::default(),
             issuers: vec![IssuerFigures {
                 name: "corp".to_owned(),
                 keys: 4,
                 fetched_unix: 5,
+                asked: Some((3, 1)),
             }],
             reloads: Standing {
                 version: "v".to_owned(),
@@ -413,6 +438,8 @@ mod tests {
     fn a_scrape_tells_calls_phases_and_health() {
         let text = render(figures()).unwrap();
         for line in [
+            "penstock_introspections_total{issuer=\"corp\",outcome=\"failed\"} 1",
+            "penstock_revocations_not_written 0",
             "# TYPE penstock_calls counter",
             "penstock_calls_total{route=\"/v1/chat/completions\",model=\"m\",outcome=\"completed\",\
              code=\"\"} 1",

@@ -144,7 +144,11 @@ impl Control {
         tokio::spawn(self.keys.clone().keep_up());
         tokio::spawn(self.approvals.clone().serve(self.asks));
         tokio::spawn(self.approvals.clone().keep());
-        let fleet = fleet::Fleet::new(self.revocations.clone(), self.keys.clone());
+        let fleet = fleet::Fleet::new(
+            self.revocations.clone(),
+            self.keys.clone(),
+            self.approvals.clone(),
+        );
         tokio::spawn(fleet.clone().keep_up());
         let keys = self.keys.clone();
         self.notifier.run();

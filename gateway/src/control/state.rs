@@ -74,11 +74,18 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
 ];
 
 /// What Postgres has besides.
-const POSTGRES_MIGRATIONS: [(i64, &str, &str); 1] = [(
-    9,
-    "tell",
-    include_str!("../../migrations/0009_tell.postgres.sql"),
-)];
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        9,
+        "tell",
+        include_str!("../../migrations/0009_tell.postgres.sql"),
+    ),
+    (
+        10,
+        "tell approvals",
+        include_str!("../../migrations/0010_tell_approvals.postgres.sql"),
+    ),
+];
 
 /// A row of an answer.
 type DbRow = AnyRow;

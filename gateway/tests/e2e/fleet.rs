@@ -5,6 +5,7 @@ use penstock_loadgen::client::{Call, Connection, Response};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
+use crate::approvals;
 use crate::control::{control, verb_ok};
 use crate::postgres::Postgres;
 use crate::stack::Stack;
@@ -125,6 +126,48 @@ fn what_one_gateway_is_told_every_gateway_acts_on() {
     verb_ok(&second, &["keys", "revoke", &id, "--reason", "lost"]);
     assert_eq!(ask(&second, &key), is_cut_off());
     assert!(first.wait(|| ask(&first, &key) == is_cut_off()));
+}
+
+#[test]
+fn what_waits_on_one_gateway_is_decided_on_another_and_used_once() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let held = || {
+        Stack::with(|setup| {
+            setup.record = false;
+            setup.policy = approvals::POLICY.replace("10m\"", "10m\", manner = \"wait\"");
+            setup.control = format!("{}{}", approvals::ROLES, postgres.state());
+        })
+    };
+    let (first, second) = (held(), held());
+    let mut connection = first.begin(approvals::chat("please"));
+    let pending = || {
+        let list = control(&second, &Call::get("/approvals?standing=pending")).json();
+        list["approvals"][0]["id"].as_str().map(str::to_owned)
+    };
+    assert!(second.wait(|| pending().is_some()), "{}", first.log());
+    let id = pending().expect("it waits");
+    approvals::approve(&second, &id);
+    let answer = connection.read_response().expect("an answer");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    for stack in [&first, &second] {
+        assert_eq!(
+            approvals::events(stack, &id),
+            ["requested", "approved", "used"]
+        );
+        let again = approvals::with_approval(approvals::chat("please"), &id);
+        assert_eq!(
+            stack.call(again).status(),
+            403,
+            "an approval is for one request"
+        );
+    }
+    // Nobody can say yes while there is nowhere to write it down: refused, and not sent on.
+    drop(postgres);
+    let refused = first.call(approvals::chat("please"));
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert_eq!(first.double.counters().requests, 1);
 }
 
 #[test]

@@ -77,6 +77,7 @@ async fn metrics(State(api): Shared) -> Response {
             name: issuer.name,
             keys: issuer.key_count as u64,
             fetched_unix: issuer.fetched_unix.unwrap_or_default(),
+            asked: issuer.introspection.map(|it| (it.answered, it.failed)),
         });
     let figures = Figures {
         gathered: gather(&api).await,
@@ -89,6 +90,7 @@ async fn metrics(State(api): Shared) -> Response {
         approvals: api.approvals.counts(),
         approvals_pending: api.approvals.pending().await,
         issuers: issuers.collect(),
+        state: api.fleet.standing(),
         reloads: api.reloader.standing(),
         receivers: api.notifier.figures(),
         notices_lost: api.notifier.lost(),
