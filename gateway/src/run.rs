@@ -185,7 +185,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
             node.cutoff.clone(),
             config.control.key_lifetime_max.0,
         ),
-        approvals: Approvals::new(&config.approvals, &node.name, notifier),
+        approvals: Approvals::new(&config.approvals, &named_by(config, &node.name), notifier),
         asks,
         socket: None,
         tcp: None,
@@ -254,6 +254,13 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// This gateway among all that share a state, and the same after a restart: several may run on one
+/// node, each by a configuration of its own.
+fn named_by(config: &Config, node: &str) -> String {
+    let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+    format!("{node}:{}", file.display())
 }
 
 /// The control API's socket.

@@ -9,10 +9,12 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::approvals::{
-    POLICY, approval, approve, chat, decide, events, stack, ticket, with_approval,
+    POLICY, ROLES, approval, approve, chat, decide, events, stack, ticket, with_approval,
 };
+use crate::approvals_wait::begin;
 use crate::control::control;
 use crate::crashes::Dice;
+use crate::postgres::Postgres;
 use crate::stack::Stack;
 use crate::witness::code;
 
@@ -123,6 +125,45 @@ fn a_connection_that_died_with_its_gateway_leaves_a_record() {
         decide(&stack, &id, "approve", "sam", &["security"]).status(),
         409
     );
+}
+
+#[test]
+fn gateways_that_share_a_state_hear_of_each_others_decisions() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let gateway = |issuer: Option<&str>| {
+        stack(|setup| {
+            setup.control = format!("{ROLES}{}", postgres.state());
+            if let Some(url) = issuer {
+                setup.more = format!(
+                    "[[issuer]]\nname = \"shared\"\nurl = \"{url}\"\naudiences = [\"penstock\"]"
+                );
+            }
+        })
+    };
+    let first = gateway(None);
+    let waits = chat("please").field("prefer", "wait=100");
+    let (mut waiting, id) = begin(&first, waits);
+    // Its start ends nobody's wait but its own.
+    let second = gateway(Some(first.issuer.url()));
+    let decide = |id: &str, who: &str| {
+        let token = first.issuer.token(who, &["security"]);
+        let call = Call::post(&format!("/approvals/{id}/approve"), &json!({}));
+        control(&second, &call.token(&token)).status()
+    };
+    assert_eq!(decide(&id, "sam"), 200);
+    let answer = waiting.read_response().unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let id = ticket(&first.call(chat("a ticket")));
+    assert_eq!(decide(&id, "alice"), 403, "their own");
+    assert_eq!(decide(&id, "sam"), 200);
+    let used = || first.call(with_approval(chat("a ticket"), &id));
+    assert_eq!(
+        (used().status(), code(&used()).as_str()),
+        (200, "approval_used")
+    );
+    assert_eq!(events(&second, &id), ["requested", "approved", "used"]);
 }
 
 fn control_list(stack: &Stack) -> Vec<Value> {

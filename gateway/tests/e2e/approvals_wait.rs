@@ -22,7 +22,7 @@ fn waiting(expires: &str) -> String {
 }
 
 /// A call on a connection of its own that waits now, and its approval.
-fn begin(stack: &Stack, call: Call) -> (Connection, String) {
+pub(crate) fn begin(stack: &Stack, call: Call) -> (Connection, String) {
     let known = ids(stack, "");
     let mut connection = stack.connect();
     connection.timeout(PATIENCE).expect("a timeout");
