@@ -56,6 +56,8 @@ enum Command {
     /// Show notices to receivers that did not arrive, send them again, give them up; try out a
     /// receiver.
     Notifications(client::notifications::Arguments),
+    /// Print a one-time link to the console, for a browser that reaches this gateway.
+    Console(client::console::Arguments),
     /// How long calls took, phase by phase, since the gateway started.
     Histograms(client::histograms::Arguments),
     /// What a running gateway tells of itself.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => client::reload::main(&arguments),
         Command::Revoke(arguments) => client::revoke::main(&arguments),
         Command::Notifications(arguments) => client::notifications::main(&arguments),
+        Command::Console(arguments) => client::console::main(&arguments),
         Command::Histograms(arguments) => client::histograms::main(&arguments),
         Command::Status(arguments) => client::status::main(&arguments),
     }

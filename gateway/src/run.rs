@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::approvals::Desk;
 use crate::config::{Config, CorePlan, TlsSection, Topology, UpstreamAddress};
 use crate::control::{
-    Access, Approvals, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim, Stops,
-    TcpPlace,
+    Access, Approvals, Console, Control, Facts, Keys, Notifier, Revocations, RingOffer, Scim,
+    Stops, TcpPlace,
 };
 use crate::cutoff::Cutoff;
 use crate::exchange::{InForce, Node};
@@ -190,6 +190,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         socket: None,
         tcp: None,
         access: Access::new(&config.control, &config.named_issuers()),
+        console: Console::default(),
         metrics: None,
         facts: Facts {
             driver: "",
@@ -225,6 +226,8 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         control.facts.control_url = config.control.url_at(control.facts.control_listen);
         let console = control.facts.control_url.clone();
         control.approvals.found_at(console);
+        let url = control.facts.control_url.as_deref();
+        control.console = Console::new(&config.control, &config.issuers, url);
         control.metrics = metrics_listener(config)?;
         control.facts.listen = bound.tcp.map(|address| address.to_string());
         let seeds = Seeds {

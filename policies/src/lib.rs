@@ -41,8 +41,8 @@ pub use inspect::{
 };
 pub use policy::{
     Approvers, Covers, Denied, Glob, GuardSummary, Hold, HoldCause, Import, Library, Limits,
-    Manner, Media, MediaSet, Observes, PolicyError, PolicyFiles, PolicySet, PolicySources,
-    PolicyText, Scope, Summary,
+    ListedGrant, ListedGuard, Manner, Media, MediaSet, Observes, PolicyError, PolicyFiles,
+    PolicySet, PolicySources, PolicyText, Scope, Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};
 pub use respond::{

@@ -154,6 +154,7 @@ stack_render() {
     text="$(cat "$template")"
     text="${text//@RUN@/"$RUN"}"
     text="${text//@SOCKETS@/"$SOCKETS"}"
+    text="${text//@UID@/"$(id -u)"}"
     text="${text//@ISSUER@/"${PENSTOCK_ISSUER:-}"}"
     text="${text//@UPSTREAM@/"$(stack_address "${PENSTOCK_UPSTREAM:-}")"}"
     printf '%s\n' "$text"
@@ -207,6 +208,8 @@ stack_start() {
     PENSTOCK_TOKEN="$(stack_mint ada ml-engineers)"
     PENSTOCK_TOKEN_OTHER="$(stack_mint mallory marketing)"
     PENSTOCK_TOKEN_APPROVER="$(stack_mint grace security)"
+    PENSTOCK_CONSOLE="$("$BIN/penstock-gateway" status --json --control "$PENSTOCK_CONTROL" |
+        python3 -c 'import json,sys; print(json.load(sys.stdin)["control"]["url"] or "")' 2>/dev/null)" || true
     PENSTOCK_PIDS="${STACK_PIDS[*]}"
 }
 
@@ -216,7 +219,7 @@ stack_write_env() {
     local file="$1" name
     (
         umask 077 # it holds tokens
-        for name in URL CONTROL UPSTREAM ISSUER TOKEN TOKEN_OTHER TOKEN_APPROVER CONFIG POLICIES LOG PIDS; do
+        for name in URL CONTROL CONSOLE UPSTREAM ISSUER TOKEN TOKEN_OTHER TOKEN_APPROVER CONFIG POLICIES LOG PIDS; do
             name="PENSTOCK_$name"
             printf 'export %s=%q\n' "$name" "${!name:-}"
         done >"$file"

@@ -5,6 +5,7 @@
 //! socket as well as over TLS; a runtime is made for one call and ends with it.
 
 pub mod approvals;
+pub mod console;
 pub mod histograms;
 pub mod keys;
 pub mod notifications;

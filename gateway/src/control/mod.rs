@@ -7,6 +7,7 @@
 
 mod api;
 mod approvals;
+mod console;
 mod fleet;
 mod keys;
 mod listen;
@@ -34,6 +35,7 @@ use crate::telemetry::Counters;
 
 pub use api::{Access, Facts};
 pub use approvals::Approvals;
+pub use console::Console;
 pub use keys::Keys;
 pub use listen::TcpPlace;
 pub use notify::Notifier;
@@ -69,6 +71,8 @@ pub struct Control {
     pub tcp: Option<TcpPlace>,
     /// Who may be an operator.
     pub access: Access,
+    /// The pages.
+    pub console: Console,
     /// Where `/metrics` alone is served.
     pub metrics: Option<TcpListener>,
     /// What the API tells that does not change.
@@ -169,11 +173,13 @@ impl Control {
             approvals: self.approvals,
             fleet,
             notifier: self.notifier,
+            console: self.console,
             replays: Default::default(),
         });
         if let Some(listener) = self.metrics {
             api::serve_metrics(listener, api.clone())?;
         }
+        tokio::spawn(console::keep(api.clone()));
         let router = api::router(api);
         if let Some(socket) = self.socket {
             listen::serve_unix(socket, router.clone())?;

@@ -124,6 +124,7 @@ const ROUTES: &[&str] = &[
     "PATCH /scim/v2/Users/{id}",
     "POST /approvals/{id}/approve",
     "POST /approvals/{id}/deny",
+    "POST /console-links",
     "POST /keys",
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",

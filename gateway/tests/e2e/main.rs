@@ -12,6 +12,7 @@ mod bodies;
 mod bounds;
 mod calls;
 mod codec;
+mod console;
 mod control;
 mod crashes;
 mod credential;

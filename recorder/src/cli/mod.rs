@@ -1,10 +1,8 @@
 //! The command line: what can be asked for, and how an answer becomes an exit code.
 
-mod escape;
 mod replay;
 mod sessions;
 mod show;
-mod stream;
 mod time;
 mod verify;
 
@@ -14,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use penstock_recorder::daemon::{self, Config};
-use penstock_recorder::log::{FindError, LogError};
+use penstock_recorder::log::{FindError, LogError, escape};
 
 const FAILED: u8 = 1;
 

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use penstock_recorder::log;
+use penstock_recorder::log::{self, escape};
 
-use super::{Failure, escape, stream, time};
+use super::{Failure, time};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -51,7 +51,7 @@ pub(super) fn replay(options: &Options, out: &mut impl Write) -> Result<(), Fail
         .first()
         .map_or(0, |recorded| recorded.frame.at_unix_ns);
     let begun = Instant::now();
-    let mut text = stream::Text::of_media(session.response_media());
+    let mut text = log::AnswerText::of_media(session.response_media());
     for (at, bytes) in session.response_chunks() {
         if !options.instant {
             let due = Duration::from_nanos(at.saturating_sub(started)).div_f64(options.speed);

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use penstock_recorder::log::{self, Ended, Summary};
+use penstock_recorder::log::{self, Ended, Summary, escape};
 
-use super::{Failure, escape, time};
+use super::{Failure, time};
 
 #[derive(Args)]
 pub(super) struct Options {

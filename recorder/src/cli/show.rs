@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use penstock_recorder::frame::{Close, ControlState, FrameBody, Open, Outcome};
-use penstock_recorder::log::{self, Session};
+use penstock_recorder::log::{self, Session, escape};
 use serde_json::{Value, json};
 
-use super::{Failure, escape, stream, time};
+use super::{Failure, time};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -121,7 +121,7 @@ fn as_text(session: &Session, out: &mut impl Write) -> io::Result<()> {
         escape::line(media),
         response.len()
     )?;
-    let mut text = stream::Text::of_media(media);
+    let mut text = log::AnswerText::of_media(media);
     let mut shown = text.push(&response);
     shown.push_str(&text.finish());
     indented(&escape::lines(&shown), out)?;

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use penstock_recorder::log::escape;
 use penstock_recorder::segment;
 
-use super::{Failure, escape};
+use super::Failure;
 
 #[derive(Args)]
 pub(super) struct Options {

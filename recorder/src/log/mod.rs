@@ -13,7 +13,9 @@
 //! is at that moment. Everything read is checked against its hashes on the way, so damage shows
 //! here, too; but it is `verify` that explains it.
 
+pub mod escape;
 mod session;
+mod text;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use crate::ring::{FrameBuffer, RingId};
 use crate::segment::{Ending, Kind, Reader, list};
 
 pub use self::session::{Ended, FindError, Session, Summary};
+pub use self::text::AnswerText;
 
 /// A log in a folder.
 #[derive(Debug, Clone)]

@@ -181,6 +181,16 @@ impl Reader {
         self.ending.as_ref()
     }
 
+    /// Looks at the file again, in case it has grown since: reading goes on where this reader
+    /// stands, and what it said of the ending no longer counts. A segment that was closed stays so.
+    pub fn go_on(&mut self) -> io::Result<()> {
+        if self.header.is_some() && self.ending != Some(Ending::Closed) {
+            self.window.look_again()?;
+            self.ending = None;
+        }
+        Ok(())
+    }
+
     /// The next record, or `None` at the [`ending`](Self::ending).
     pub fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
         if self.ending.is_some() {
@@ -327,6 +337,13 @@ impl Window {
 
     pub(super) fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// Takes note of the file's length as it is now, and forgets what was read of its end.
+    fn look_again(&mut self) -> io::Result<()> {
+        self.file_bytes = self.file.metadata()?.len();
+        self.buffer.clear();
+        Ok(())
     }
 
     /// The bytes at `at`: `length` of them, or fewer where the file ends.

@@ -22,7 +22,7 @@ use super::{Api, Shared};
 use crate::control::keys::{KEY_GROUPS_MAX, KeyEntry, KeyError, KeyState, NewKey};
 use crate::cutoff::{TEXT_BYTES_MAX, Target, format_time, parse_until, resolve_issuer};
 use crate::exchange::unix_seconds;
-use crate::identity::IssuedKey;
+use crate::identity::{IssuedKey, KeyText};
 
 /// How long a key goes on after it was rotated, when nothing else is said.
 const OVERLAP: &str = "24h";
@@ -38,35 +38,35 @@ const NO_OWNER: &str =
 /// A key to be issued.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedKey {
+pub(in crate::control) struct WantedKey {
     /// Whose it is. Absent when the owner's own token is sent along.
-    owner: Option<Owner>,
+    pub(in crate::control) owner: Option<Owner>,
     /// What it is for, in a few words.
-    name: String,
+    pub(in crate::control) name: String,
     /// The groups that it has. Absent with the owner's own token: all of the token's.
-    groups: Option<Vec<String>>,
+    pub(in crate::control) groups: Option<Vec<String>>,
     /// When it ends: `2026-11-30T18:00:00Z`, or a span from now such as `30days`.
-    expires: String,
+    pub(in crate::control) expires: String,
 }
 
 /// A person.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Owner {
+pub(in crate::control) struct Owner {
     /// Name or URL of the issuer; not needed where only one is configured.
-    issuer: Option<String>,
+    pub(in crate::control) issuer: Option<String>,
     /// The subject, as the issuer's tokens name them.
-    subject: String,
+    pub(in crate::control) subject: String,
 }
 
 /// How a key is to be replaced.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Rotation {
+pub(in crate::control) struct Rotation {
     /// How long the old key goes on, `24h` when absent, seven days at most.
-    overlap: Option<String>,
+    pub(in crate::control) overlap: Option<String>,
     /// When the new key ends; when absent it lives as long as the old one was to.
-    expires: Option<String>,
+    pub(in crate::control) expires: Option<String>,
 }
 
 /// Why a key is revoked.
@@ -178,9 +178,7 @@ async fn issue_key(
     Extension(operator): Extension<Operator>,
     Body(wanted): Body<WantedKey>,
 ) -> Result<(StatusCode, Json<Issued>), Problem> {
-    let caller = Caller(operator);
-    let new = caller.new_key(&api, wanted)?;
-    let (entry, secret) = api.keys.issue(new).await?;
+    let (entry, secret) = issue(&api, operator, wanted).await?;
     Ok((StatusCode::CREATED, Json(issued(&api, &entry, &secret))))
 }
 
@@ -200,8 +198,29 @@ async fn rotate_key(
     Path(id): Path<String>,
     Body(rotation): Body<Rotation>,
 ) -> Result<(StatusCode, Json<Issued>), Problem> {
+    let (entry, secret) = rotate(&api, operator, &id, rotation).await?;
+    Ok((StatusCode::CREATED, Json(issued(&api, &entry, &secret))))
+}
+
+/// Issues a key, as this operator may.
+pub(in crate::control) async fn issue(
+    api: &Api,
+    operator: Operator,
+    wanted: WantedKey,
+) -> Result<(KeyEntry, KeyText), Problem> {
+    let new = Caller(operator).new_key(api, wanted)?;
+    Ok(api.keys.issue(new).await?)
+}
+
+/// Replaces a key, as this operator may.
+pub(in crate::control) async fn rotate(
+    api: &Api,
+    operator: Operator,
+    id: &str,
+    rotation: Rotation,
+) -> Result<(KeyEntry, KeyText), Problem> {
     let caller = Caller(operator);
-    let old = caller.find(&api, &id)?;
+    let old = caller.find(api, id)?;
     if !caller.is_admin() {
         caller.check_groups(&old.key.groups)?;
     }
@@ -214,8 +233,7 @@ async fn rotate_key(
     let expires = rotation.expires.map(|text| time("expires", &text));
     let expires = expires.transpose()?;
     let by = caller.name_for(&old.key);
-    let (entry, secret) = api.keys.rotate(&id, expires, overlap_s, by).await?;
-    Ok((StatusCode::CREATED, Json(issued(&api, &entry, &secret))))
+    Ok(api.keys.rotate(id, expires, overlap_s, by).await?)
 }
 
 /// Revokes a key for good: a revocation of kind `key`, which ends the calls under way with it.
@@ -233,8 +251,21 @@ async fn revoke_key(
     Path(id): Path<String>,
     Body(Reason { reason }): Body<Reason>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
+    Ok((
+        StatusCode::CREATED,
+        Json(end(&api, operator, id, reason).await?),
+    ))
+}
+
+/// Revokes a key, as this operator may.
+pub(in crate::control) async fn end(
+    api: &Api,
+    operator: Operator,
+    id: String,
+    reason: String,
+) -> Result<Made, Problem> {
     let caller = Caller(operator);
-    let entry = caller.find(&api, &id)?;
+    let entry = caller.find(api, &id)?;
     let reason = text("reason", reason)?;
     let target = Target::Key { key: id };
     let revoked = api
@@ -242,7 +273,7 @@ async fn revoke_key(
         .revoke(target, None, reason, caller.name_for(&entry.key));
     let (revocation, effect) = revoked.await?;
     let revocation = revocation.as_ref().clone();
-    Ok((StatusCode::CREATED, Json(Made { revocation, effect })))
+    Ok(Made { revocation, effect })
 }
 
 // === impl Caller ===
@@ -367,7 +398,7 @@ fn time(name: &str, text: &str) -> Result<u64, Problem> {
         .map_err(|reason| Problem::invalid(format!("`{name}`: {reason}")))
 }
 
-fn issued(api: &Api, entry: &KeyEntry, secret: &crate::identity::KeyText) -> Issued {
+fn issued(api: &Api, entry: &KeyEntry, secret: &KeyText) -> Issued {
     Issued {
         key: view(api, entry),
         secret: secret.expose().to_owned(),

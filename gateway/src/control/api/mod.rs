@@ -7,16 +7,17 @@
 //! document cannot forget a route: there is no other way to add one. Errors are problem documents
 //! (RFC 9457) with a stable `code`.
 
-mod approvals;
+pub(in crate::control) mod approvals;
+mod console_links;
 mod health;
-mod keys;
+pub(in crate::control) mod keys;
 mod logout;
 mod metrics;
 mod notifications;
 pub(in crate::control) mod operator;
-mod problem;
+pub(in crate::control) mod problem;
 mod reload;
-mod revocations;
+pub(in crate::control) mod revocations;
 mod scim;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::approvals::Approvals;
+use super::console::Console;
 use super::fleet::Fleet;
 use super::keys::Keys;
 use super::notify::Notifier;
@@ -73,6 +75,7 @@ pub(super) struct Api {
     pub(super) approvals: Arc<Approvals>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) notifier: Notifier,
+    pub(super) console: Console,
     pub(super) replays: logout::Replays,
 }
 
@@ -144,6 +147,7 @@ fn operator_routes() -> OpenApiRouter<Arc<Api>> {
         .merge(revocations::routes())
         .merge(approvals::routes())
         .merge(notifications::routes())
+        .merge(console_links::routes())
 }
 
 /// The document, as it is served and printed.
@@ -164,6 +168,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     plain(open_routes())
         .merge(plain(own_routes()).route_layer(known))
         .merge(plain(operator_routes()).route_layer(with_role))
+        .merge(super::console::router(api.clone()))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -191,7 +191,7 @@ impl Access {
 
 impl Operator {
     /// A user of this machine, by the socket.
-    pub(super) fn local(uid: Option<u32>, access: &Access) -> Self {
+    pub(in crate::control) fn local(uid: Option<u32>, access: &Access) -> Self {
         Self {
             role: Some(Role::Admin),
             uid,

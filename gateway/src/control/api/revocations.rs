@@ -25,20 +25,20 @@ pub(super) const PAGE: usize = 100;
 /// A revocation to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewRevocation {
+pub(in crate::control) struct NewRevocation {
     /// Whom to cut off.
-    who: Wanted,
+    pub(in crate::control) who: Wanted,
     /// Until when: `2026-11-30T18:00:00Z`, or a span from now such as `2h`. Absent: for good.
-    until: Option<String>,
+    pub(in crate::control) until: Option<String>,
     /// Why, for whoever reads the list.
-    reason: String,
+    pub(in crate::control) reason: String,
 }
 
 /// A revocation that was made, and what came of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Made {
-    pub(super) revocation: Revocation,
-    pub(super) effect: Told,
+pub(in crate::control) struct Made {
+    pub(in crate::control) revocation: Revocation,
+    pub(in crate::control) effect: Told,
 }
 
 /// A part of the list.
@@ -94,6 +94,18 @@ async fn revoke(
     Extension(operator): Extension<Operator>,
     Body(wanted): Body<NewRevocation>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
+    Ok((
+        StatusCode::CREATED,
+        Json(make(&api, &operator, wanted).await?),
+    ))
+}
+
+/// Makes a revocation, and waits until it has taken effect.
+pub(in crate::control) async fn make(
+    api: &Api,
+    operator: &Operator,
+    wanted: NewRevocation,
+) -> Result<Made, Problem> {
     let target = wanted
         .who
         .target(&api.revocations.issuers())
@@ -109,7 +121,7 @@ async fn revoke(
         .revoke(target, until, reason, operator.to_string())
         .await?;
     let revocation = revocation.as_ref().clone();
-    Ok((StatusCode::CREATED, Json(Made { revocation, effect })))
+    Ok(Made { revocation, effect })
 }
 
 /// Takes a revocation back.

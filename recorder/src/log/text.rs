@@ -10,7 +10,7 @@ use serde_json::Value;
 const LINE_BYTES_MAX: usize = 8 << 20;
 
 /// Takes an answer piece by piece, gives its text piece by piece.
-pub(super) struct Text {
+pub struct AnswerText {
     shape: Shape,
     line: Vec<u8>,
 }
@@ -22,10 +22,11 @@ enum Shape {
     Whole,
 }
 
-// === impl Text ===
+// === impl AnswerText ===
 
-impl Text {
-    pub(super) fn of_media(media: &str) -> Self {
+impl AnswerText {
+    /// For an answer of this media type.
+    pub fn of_media(media: &str) -> Self {
         let media = media
             .split(';')
             .next()
@@ -44,7 +45,7 @@ impl Text {
     }
 
     /// The text that these bytes complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> String {
+    pub fn push(&mut self, bytes: &[u8]) -> String {
         let mut out = String::new();
         for byte in bytes {
             // A body that is no stream is handed on in whole characters, a stream in whole lines.
@@ -68,7 +69,7 @@ impl Text {
     }
 
     /// What the end of the answer completes.
-    pub(super) fn finish(&mut self) -> String {
+    pub fn finish(&mut self) -> String {
         let mut out = String::new();
         match self.shape {
             Shape::Whole => out.push_str(&String::from_utf8_lossy(&self.line)),
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     fn read(media: &str, body: &str, step: usize) -> String {
-        let mut text = Text::of_media(media);
+        let mut text = AnswerText::of_media(media);
         let mut out: String = body
             .as_bytes()
             .chunks(step)

@@ -5,17 +5,17 @@
 use std::fmt::Write;
 
 /// Text on one line: line breaks and tabs are escaped, too.
-pub(crate) fn line(text: &str) -> String {
+pub fn line(text: &str) -> String {
     escape(text, |_| false)
 }
 
 /// Text of several lines: line breaks and tabs stay.
-pub(crate) fn lines(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }
 
 /// Bytes as text of several lines; what is no UTF-8 is shown as escapes.
-pub(crate) fn bytes(bytes: &[u8]) -> String {
+pub fn bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(&lines(chunk.valid()));
