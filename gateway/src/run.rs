@@ -212,6 +212,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         .build()
         .map_err(|error| format!("the control thread's runtime: {error}"))?;
     runtime.block_on(async {
+        survive_file_limits()?;
         let signals = reloader.listen_for_signals();
         signals.map_err(|error| format!("SIGHUP cannot be had: {error}"))?;
         let stops = Stops::listen().map_err(|error| format!("SIGTERM cannot be had: {error}"))?;
@@ -264,6 +265,17 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
 fn named_by(config: &Config, node: &str) -> String {
     let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
     format!("{node}:{}", file.display())
+}
+
+/// A file that reaches a limit on sizes is an error of whoever writes it, as a full disk is, and not
+/// the end of the process, as which the signal counts by default.
+fn survive_file_limits() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // Nobody needs to hear of it: that it is caught is enough, and it stays caught.
+    signal(kind)
+        .map(|_| ())
+        .map_err(|error| format!("SIGXFSZ cannot be had: {error}"))
 }
 
 /// The control API's socket.

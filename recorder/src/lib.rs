@@ -13,6 +13,8 @@
 pub mod daemon;
 pub mod frame;
 #[cfg(not(loom))]
+pub mod hgrm;
+#[cfg(not(loom))]
 pub mod link;
 #[cfg(not(loom))]
 pub mod lock;

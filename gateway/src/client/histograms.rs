@@ -1,5 +1,6 @@
 //! `penstock-gateway histograms`: how long calls took in each phase of their lives, over all cores
-//! since the gateway started; as a table, or as a log that HdrHistogram's tools read.
+//! since the gateway started; as a table, as a log or as percentiles that HdrHistogram's
+//! tools read.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Write};
@@ -36,6 +37,12 @@ pub struct Arguments {
     /// Write the whole distributions to this file, in HdrHistogram's log format, one tag a phase
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// Write one phase to this file by percentile, in milliseconds, for HdrHistogram's plotters
+    #[arg(long, value_name = "FILE")]
+    hgrm: Option<PathBuf>,
+    /// The phase that `--hgrm` writes: inspect, forward, first_byte, answer, hold or total
+    #[arg(long, value_name = "PHASE", default_value = "total", requires = "hgrm")]
+    phase: String,
     /// One JSON object in place of text
     #[arg(long)]
     json: bool,
@@ -55,11 +62,18 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         .client()
         .and_then(|it| it.get("/histograms"));
     let mut code = ExitCode::SUCCESS;
-    if let (Ok(value), Some(path)) = (&found, &arguments.hlog)
-        && let Err(error) = write_log(value, path)
-    {
-        eprintln!("penstock-gateway: {}: {error}", path.display());
-        code = ExitCode::FAILURE;
+    let written = |path: &Path, written: io::Result<()>| {
+        written.map_err(|error| eprintln!("penstock-gateway: {}: {error}", path.display()))
+    };
+    if let Ok(value) = &found {
+        let hlog = arguments.hlog.as_deref();
+        let hlog = hlog.map_or(Ok(()), |path| written(path, write_log(value, path)));
+        let hgrm = arguments.hgrm.as_deref().map_or(Ok(()), |path| {
+            written(path, write_percentiles(value, &arguments.phase, path))
+        });
+        if hlog.and(hgrm).is_err() {
+            code = ExitCode::FAILURE;
+        }
     }
     let reported = report(found, arguments.json, print);
     if code == ExitCode::SUCCESS {
@@ -117,6 +131,17 @@ fn phases(value: &Value) -> Result<Vec<Phase<'_>>, String> {
             Ok(Phase { name, times })
         })
         .collect()
+}
+
+fn write_percentiles(value: &Value, name: &str, path: &Path) -> io::Result<()> {
+    let phases = phases(value).map_err(io::Error::other)?;
+    let phase = phases.iter().find(|phase| phase.name == name);
+    let phase = phase.ok_or_else(|| {
+        let names: Vec<&str> = phases.iter().map(|phase| phase.name).collect();
+        let known = names.join(", ");
+        io::Error::other(format!("no phase is called {name:?}; there are {known}"))
+    })?;
+    std::fs::write(path, penstock_recorder::hgrm::text(&phase.times))
 }
 
 fn write_log(value: &Value, path: &Path) -> io::Result<()> {

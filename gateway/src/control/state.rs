@@ -22,7 +22,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{AnyPool, ConnectOptions as _, Executor as _, Row, SqlSafeStr};
+use sqlx::{AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row, SqlSafeStr};
 
 use crate::config::{PostgresPlace, StatePlace};
 pub(super) use scim::KeepError;
@@ -154,6 +154,16 @@ impl State {
                         connection.execute(setting).await?;
                     }
                     Ok(())
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // First what is still to be rolled back. Where a commit failed for want of room,
+                    // SQLite has rolled back by itself, a rollback fails, and the driver would take
+                    // the next transaction for one inside the last: its failure would keep the file
+                    // locked for ever. Such a connection is not used again.
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
                 })
             })
             .connect_with(options)

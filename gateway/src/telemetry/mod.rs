@@ -20,6 +20,9 @@ pub fn start(log: &LogSection) -> Result<(), String> {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Where a line cannot be written, as on a full disk, there is nowhere to say so: it would be
+        // said on the same standard error, with a panic when that fails.
+        .log_internal_errors(false)
         .with_env_filter(filter);
     match log.format {
         LogFormat::Text => builder.with_target(false).try_init(),

@@ -8,6 +8,7 @@ mod answers;
 mod approvals;
 mod approvals_state;
 mod approvals_wait;
+mod bad_days;
 mod bodies;
 mod bounds;
 mod calls;

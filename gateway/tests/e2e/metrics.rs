@@ -7,7 +7,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use penstock_loadgen::client::{Call, Connection};
 
-use crate::control::{control, verb_ok};
+use crate::control::{control, verb, verb_ok};
 use crate::stack::{MODEL, Stack};
 
 const POLICY: &str = r#"
@@ -149,4 +149,59 @@ fn whole_distributions_come_as_a_table_and_as_a_log() {
             ("total", 5)
         ]
     );
+}
+
+#[test]
+fn one_phase_is_written_by_percentile() {
+    let stack = Stack::unrecorded();
+    for _ in 0..5 {
+        assert_eq!(stack.chat("hello").status(), 200);
+    }
+    let file = stack.path("total.hgrm");
+    let path = file.display().to_string();
+    verb_ok(&stack, &["histograms", "--hgrm", &path]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        header,
+        ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+    );
+    let last = lines.rfind(|line| !line.starts_with('#')).unwrap();
+    let last: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(last[1..], ["1.000000000000", "5"], "{text}");
+    let max: f64 = last[0].parse().unwrap();
+    assert!(max > 0.0 && max < 60_000.0, "milliseconds: {max}");
+    assert!(text.contains("Total count    =            5]"), "{text}");
+    let wrong = verb(&stack, &["histograms", "--hgrm", &path, "--phase", "lunch"]);
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        said.contains("no phase is called \"lunch\"; there are inspect, "),
+        "{said}"
+    );
+}
+
+#[test]
+fn reloads_are_counted_and_the_last_word_is_told() {
+    let stack = Stack::unrecorded();
+    let scraped = || control(&stack, &Call::get("/metrics")).text();
+    let first = value(&scraped(), "penstock_reload_last_good");
+    assert!(first > 1e9, "the start counts");
+    assert_eq!(value(&scraped(), "penstock_reload_failed"), 0.0);
+    let policy = stack.path("policies/main.toml");
+    let good = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, "[[nothing").unwrap();
+    assert!(!verb(&stack, &["reload"]).status.success());
+    assert_eq!(value(&scraped(), "penstock_reload_failed"), 1.0);
+    assert!(value(&scraped(), "penstock_reloads_total{outcome=\"refused\"}") >= 1.0);
+    // Put back as it was, and nobody says so: it is noticed.
+    std::fs::write(&policy, &good).unwrap();
+    let mended = || value(&scraped(), "penstock_reload_failed") == 0.0;
+    assert!(stack.wait(mended), "{}", scraped());
+    assert!(value(&scraped(), "penstock_reload_last_good") >= first);
+    std::fs::write(&policy, format!("{good}# more\n")).unwrap();
+    verb_ok(&stack, &["reload"]);
+    let applied = "penstock_reloads_total{outcome=\"applied\"}";
+    assert!(value(&scraped(), applied) >= 1.0, "{}", scraped());
 }
