@@ -79,7 +79,7 @@ fn inspect(path: &Path) -> Result<Report, String> {
     {
         shell::server_config(section).map_err(|error| error.to_string())?;
     }
-    Notifier::new(&config.notify)?;
+    Notifier::new(&config.notify, &config.named_issuers())?;
     let plan = CorePlan::choose(&config.cores, &config.exclude_cores, &Topology::read())?;
     let driver = shell::probe_driver().map_err(|error| error.to_string());
     Ok(Report {

@@ -171,7 +171,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         warnings,
     );
     let revocations = revocations(config, &node, &identity);
-    let notifier = Notifier::new(&config.notify)?;
+    let notifier = Notifier::new(&config.notify, &config.named_issuers())?;
     let mut control = Control {
         identity: identity.clone(),
         rings,

@@ -411,7 +411,7 @@ impl Config {
         }
         self.approvals.validate()?;
         self.control.validate(&self.named_issuers())?;
-        settle_all(&self.notify)?;
+        settle_all(&self.notify, &self.named_issuers())?;
         if !self.notify.is_empty() && self.control.state_place().is_none() {
             return say(
                 "[[notify]] needs a state, where notices are kept until they arrive: name \

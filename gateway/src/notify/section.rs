@@ -11,6 +11,7 @@ use super::receiver::{Place, Receiver, is_field_value};
 use super::schedule::Patience;
 use super::ticket::Template;
 use crate::config::Span;
+use crate::cutoff::resolve_issuer;
 use crate::identity::fetchable;
 
 /// Receivers of one gateway.
@@ -105,8 +106,9 @@ pub enum Form {
 pub struct SlackPerson {
     /// Their id in Slack: `U012AB3CD`.
     pub slack: String,
-    /// URL of their issuer.
-    pub issuer: String,
+    /// Name or URL of their issuer; not needed where only one is configured. In a [`Receiver`] it is
+    /// the URL.
+    pub issuer: Option<String>,
     /// Their name there.
     pub subject: String,
     /// Their groups, as tokens of that issuer would say.
@@ -148,16 +150,16 @@ impl NotifyConfig {
         }
     }
 
-    /// Checks the section.
+    /// Checks the section; `issuers` are name and URL of each.
     ///
     /// # Errors
     /// What is wrong and what to write.
-    pub fn settle(&self) -> Result<Receiver, String> {
+    pub fn settle(&self, issuers: &[(String, String)]) -> Result<Receiver, String> {
         let wrong = |reason: String| format!("[[notify]] {:?}: {reason}", self.name);
-        self.settled().map_err(wrong)
+        self.settled(issuers).map_err(wrong)
     }
 
-    fn settled(&self) -> Result<Receiver, String> {
+    fn settled(&self, issuers: &[(String, String)]) -> Result<Receiver, String> {
         let named = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || !self.name.bytes().all(named)
         {
@@ -199,7 +201,7 @@ impl NotifyConfig {
             place: self.place()?,
             secret_file: self.secret_file.clone(),
             field_files: self.header_files.clone(),
-            people: self.people.clone(),
+            people: self.people(issuers)?,
             ca_file: self.ca_file.clone(),
             timeout: self.timeout.0,
             patience: Patience {
@@ -244,6 +246,30 @@ impl NotifyConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Those who press buttons, with the URLs of their issuers.
+    fn people(&self, issuers: &[(String, String)]) -> Result<Vec<SlackPerson>, String> {
+        let mut people: Vec<SlackPerson> = Vec::with_capacity(self.people.len());
+        for person in &self.people {
+            let SlackPerson { slack, subject, .. } = person;
+            let is_id = !slack.is_empty() && slack.bytes().all(|it| it.is_ascii_alphanumeric());
+            if !is_id || subject.is_empty() {
+                return Err(format!(
+                    "`people`: {slack:?}: needs `slack`, a member id such as U012AB3CD, and `subject`"
+                ));
+            }
+            if people.iter().any(|known| known.slack == *slack) {
+                return Err(format!("`people`: {slack:?} stands there twice"));
+            }
+            let issuer = resolve_issuer(person.issuer.as_deref(), issuers)
+                .map_err(|error| format!("`people`: {slack:?}: `issuer`: {error}"))?;
+            people.push(SlackPerson {
+                issuer: Some(issuer),
+                ..person.clone()
+            });
+        }
+        Ok(people)
     }
 
     fn place(&self) -> Result<Place, String> {
@@ -304,7 +330,10 @@ impl NotifyConfig {
 ///
 /// # Errors
 /// What is wrong with the first that is.
-pub fn settle_all(sections: &[NotifyConfig]) -> Result<Vec<Receiver>, String> {
+pub fn settle_all(
+    sections: &[NotifyConfig],
+    issuers: &[(String, String)],
+) -> Result<Vec<Receiver>, String> {
     if sections.len() > RECEIVERS_MAX {
         return Err(format!("[[notify]]: at most {RECEIVERS_MAX} receivers"));
     }
@@ -313,7 +342,7 @@ pub fn settle_all(sections: &[NotifyConfig]) -> Result<Vec<Receiver>, String> {
         if receivers.iter().any(|known| known.name == section.name) {
             return Err(format!("[[notify]] {:?}: two have this name", section.name));
         }
-        receivers.push(section.settle()?);
+        receivers.push(section.settle(issuers)?);
     }
     Ok(receivers)
 }
@@ -324,7 +353,7 @@ pub(super) mod tests {
 
     pub(in crate::notify) fn section(text: &str) -> Result<Receiver, String> {
         let section: NotifyConfig = toml::from_str(text).map_err(|error| error.to_string())?;
-        section.settle()
+        section.settle(&[("corp".to_owned(), "https://corp.example".to_owned())])
     }
 
     pub(in crate::notify) const WEBHOOK: &str = "name = \"hook\"\nkind = \"webhook\"\nurl = \"https://hook.example/x\"\n\
@@ -368,6 +397,19 @@ pub(super) mod tests {
                 "the signing secret",
             ),
             (
+                format!(
+                    "{SLACK}secret_file = \"s\"\n[[people]]\nslack = \"U 1\"\nsubject = \"s\"\n"
+                ),
+                "needs `slack`",
+            ),
+            (
+                format!(
+                    "{SLACK}secret_file = \"s\"\n[[people]]\nslack = \"U1\"\nissuer = \"other\"\n\
+                     subject = \"s\"\n"
+                ),
+                "`issuer`",
+            ),
+            (
                 TICKET.replace("{{ title }}", "\"{{ title }}\""),
                 "without quotes",
             ),
@@ -394,7 +436,7 @@ pub(super) mod tests {
         }
         let twice: Vec<NotifyConfig> = vec![toml::from_str(WEBHOOK).unwrap(); 2];
         assert!(
-            settle_all(&twice)
+            settle_all(&twice, &[])
                 .unwrap_err()
                 .contains("two have this name")
         );

@@ -172,13 +172,13 @@ pub fn pressed(payload: &str) -> Result<Pressed, &'static str> {
 }
 
 /// An answer for the eyes of whoever pressed the button.
-pub fn answer(text: &str) -> Vec<u8> {
+pub fn answer(text: &str) -> Message {
     let body = json!({
         "response_type": "ephemeral",
         "replace_original": false,
         "text": escaped(text),
     });
-    body.to_string().into_bytes()
+    Message::post(body.to_string().into_bytes())
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ const ROUTES: &[&str] = &[
     "POST /approvals/{id}/approve",
     "POST /approvals/{id}/deny",
     "POST /console-links",
+    "POST /hooks/slack",
     "POST /keys",
     "POST /keys/{id}/revoke",
     "POST /keys/{id}/rotate",

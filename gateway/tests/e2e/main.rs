@@ -45,6 +45,7 @@ mod rehearse;
 mod reload;
 mod restore;
 mod scim;
+mod slack;
 mod streams;
 mod tls;
 mod upstream;

@@ -16,7 +16,12 @@ pub(crate) const OVER_TCP: &str = "listen = \"127.0.0.1:0\"\n\
     roles = { viewer = [\"staff\"], approver = [\"security\"], admin = [\"sre\"] }\n";
 
 /// What anybody may ask for, without a token.
-const OPEN: &[&str] = &["GET /healthz", "GET /openapi.json", "POST /logout"];
+const OPEN: &[&str] = &[
+    "GET /healthz",
+    "GET /openapi.json",
+    "POST /hooks/slack",
+    "POST /logout",
+];
 
 /// A stack whose control API is reached over TCP, and where.
 pub(crate) fn over_tcp(change: impl FnOnce(&mut Setup)) -> (Stack, SocketAddr) {

@@ -10,6 +10,7 @@
 pub(in crate::control) mod approvals;
 mod console_links;
 mod health;
+mod hooks;
 pub(in crate::control) mod keys;
 mod logout;
 mod metrics;
@@ -129,6 +130,7 @@ fn open_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(openapi))
         .merge(health::open_routes())
         .merge(logout::routes())
+        .merge(hooks::routes())
         .merge(scim::routes())
 }
 

@@ -64,7 +64,7 @@ impl Courier {
     }
 
     /// Posts something to another address of the same receiver.
-    async fn post(&self, url: Url, message: Message) -> Result<Answer, String> {
+    pub(super) async fn post(&self, url: Url, message: Message) -> Result<Answer, String> {
         let method =
             Method::from_bytes(message.method.as_bytes()).map_err(|_| "no method".to_owned())?;
         let client = self.client(is_loopback(&url))?;
@@ -116,7 +116,7 @@ impl Courier {
 }
 
 /// Address and secrets of a receiver, as its files hold them now.
-async fn unseal(receiver: &Receiver) -> Result<(Url, Sealed), String> {
+pub(super) async fn unseal(receiver: &Receiver) -> Result<(Url, Sealed), String> {
     let receiver = receiver.clone();
     tokio::task::spawn_blocking(move || read(&receiver))
         .await

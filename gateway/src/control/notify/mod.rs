@@ -11,6 +11,7 @@ mod courier;
 #[cfg(test)]
 mod receiving;
 mod sender;
+mod slack;
 #[cfg(test)]
 mod tests;
 
@@ -18,11 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::state::{Delivery, DeliveryFilter, Standing, State, StateError};
 use crate::exchange::unix_ns;
-use crate::notify::{Notice, NotifyConfig, Receiver, settle_all};
+use crate::notify::{Notice, NotifyConfig, Receiver, Seen, settle_all};
 use courier::Courier;
 
 /// Notices that wait to be written down.
@@ -57,6 +58,10 @@ struct Inner {
     lost: AtomicU64,
     /// Whether rows changed since they were last counted.
     changed: AtomicBool,
+    /// Messages of Slack that were taken.
+    seen: Mutex<Seen>,
+    /// Room for answers to Slack.
+    answers: Arc<Semaphore>,
 }
 
 /// One receiver and what is known of it.
@@ -112,12 +117,13 @@ pub(super) enum NotifyError {
 // === impl Notifier ===
 
 impl Notifier {
-    /// For these receivers, whose files are read once, to find early what is wrong with them.
+    /// For these receivers, with name and URL of each issuer. Their files are read once, to find
+    /// early what is wrong with them.
     ///
     /// # Errors
     /// What is wrong with which section.
-    pub fn new(sections: &[NotifyConfig]) -> Result<Self, String> {
-        let mailboxes = settle_all(sections)?.into_iter().map(|receiver| {
+    pub fn new(sections: &[NotifyConfig], issuers: &[(String, String)]) -> Result<Self, String> {
+        let mailboxes = settle_all(sections, issuers)?.into_iter().map(|receiver| {
             let courier = Courier::new(&receiver)
                 .map_err(|reason| format!("[[notify]] {:?}: {reason}", receiver.name))?;
             Ok(Arc::new(Mailbox::new(receiver, courier)))
@@ -131,6 +137,8 @@ impl Notifier {
             state: OnceLock::new(),
             lost: AtomicU64::new(0),
             changed: AtomicBool::new(false),
+            seen: Mutex::default(),
+            answers: slack::answers(),
         })))
     }
 

@@ -82,6 +82,11 @@ fn sections(text: &str, folder: &Path) -> Vec<NotifyConfig> {
     notify
 }
 
+/// The issuer of everybody here.
+fn issuers() -> [(String, String); 1] {
+    [("corp".to_owned(), "https://corp.example".to_owned())]
+}
+
 const QUICK: &str = "timeout = \"5s\"\nretry_first = \"20ms\"\nretry_max = \"50ms\"\n";
 
 fn webhook(name: &str, url: &str) -> String {
@@ -99,7 +104,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 async fn started(text: &str, folder: &Path) -> Notifier {
-    let notifier = Notifier::new(&sections(text, folder)).unwrap();
+    let notifier = Notifier::new(&sections(text, folder), &issuers()).unwrap();
     let state = State::open(&folder.join("state.db")).await.unwrap();
     notifier.load(&state).await.unwrap();
     notifier.run();
@@ -384,7 +389,7 @@ fn redirects_are_not_followed_and_errors_name_no_secret() {
             row.last_error
         );
         assert!(!row.last_error.contains("s3cret"));
-        let again = Notifier::new(&sections(&text, folder.path()))
+        let again = Notifier::new(&sections(&text, folder.path()), &issuers())
             .err()
             .unwrap();
         assert!(
@@ -451,7 +456,7 @@ fn whoever_tells_never_waits_and_what_is_lost_is_counted() {
     run(async {
         let folder = folder();
         let text = webhook("hook", "http://127.0.0.1:9/");
-        let notifier = Notifier::new(&sections(&text, folder.path())).unwrap();
+        let notifier = Notifier::new(&sections(&text, folder.path()), &issuers()).unwrap();
         // Nobody takes anything out of the queue.
         for number in 0..QUEUE_MAX + 3 {
             notifier.tell(notice(&format!("a{number}")));
@@ -459,7 +464,7 @@ fn whoever_tells_never_waits_and_what_is_lost_is_counted() {
         assert_eq!(notifier.lost(), 3);
         let mut other = notice("b");
         other.event = Event::Denied;
-        let none = Notifier::new(&[]).unwrap();
+        let none = Notifier::new(&[], &[]).unwrap();
         none.tell(other);
         assert_eq!(none.lost(), 0, "nobody is concerned");
     });
