@@ -83,7 +83,8 @@ fn every_route_takes_whom_its_document_says_and_nobody_else() {
             let anybody = ask(address, &call());
             if operation["security"].is_null() {
                 assert!(OPEN.contains(&name.as_str()), "{name} says not who may");
-                assert_ne!(anybody.status(), 401, "{name}");
+                // Some bring a proof of their own, and miss it here.
+                assert_ne!(outcome(&anybody).1, "missing_credential", "{name}");
                 continue;
             }
             if operation["security"][0]["scim"].is_array() {

@@ -127,14 +127,14 @@ fn on_a_full_disk_people_are_cut_off_and_nothing_is_promised_that_cannot_be_kept
         200
     );
 
-    // There is room again: what is repeated is kept, and what was not is forgotten, as was said.
+    // There is room again: what is repeated is kept, and nothing holds the file locked.
     limit_files(&stack, None);
     assert_eq!(revoke(&stack, &json!({"subject": "alice"})).status(), 201);
     assert_eq!(control(&stack, &test).status(), 202);
     receiver.wait_for(&stack, 1);
     stack.kill_gateway();
     stack.start_gateway();
-    assert_eq!((ask(&stack, &alice), ask(&stack, key)), (401, 200));
+    assert_eq!((ask(&stack, &alice), ask(&stack, &bob)), (401, 200));
 }
 
 /// What was promised before the gateway was killed.
