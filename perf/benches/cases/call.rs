@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
+use penstock_gateway::approvals::Desk;
 use penstock_gateway::config::{Limits, OnLoss};
 use penstock_gateway::cutoff::Cutoff;
-use penstock_gateway::exchange::{Answering, Core, InForce, Node, Peer, admit};
+use penstock_gateway::exchange::{Answering, Core, InForce, Inspected, Node, Peer, admit};
 use penstock_gateway::http1::{
     HeadLimits, Persistence, Progress, RequestHead, Version, parse_request, parse_response,
 };
@@ -140,6 +141,7 @@ impl Place {
             cutoff: Cutoff::new(1),
             tallies: Tallies::new(1),
             upstream_host: "127.0.0.1:8000".to_owned(),
+            desk: Desk::closed(),
         };
         let counters = Counters::new(1).core(0);
         let (producer, drain) = ring();
@@ -174,7 +176,9 @@ impl Place {
             "refused",
         );
         let inspected = admitted.inspect(request, body.to_vec());
-        let (forwarded, sent) = good(inspected, "not forwarded");
+        let Inspected::Forwarded(forwarded, sent) = good(inspected, "not forwarded") else {
+            panic!("held");
+        };
         black_box(sent);
         let head = match parse_response(head, false, &HeadLimits::default()) {
             Ok(Progress::Complete { value, .. }) => value,
