@@ -18,9 +18,10 @@ const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const NARROW = { width: 360, height: 740 };
 const WIDE = { width: 1600, height: 1000 };
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 // What a stranger would write; it says so if it ever runs.
 const EVIL = '<img src=x onerror="window.evil=1"><script>window.evil=1</script>"\'&';
+const LOOK = 'Look and decide on the request of ada';
 const MARKS = ['approvals', 'calls', 'policies', 'revocations', 'keys'];
 
 // === calls ===
@@ -36,6 +37,17 @@ async function call(body, { token = env.PENSTOCK_TOKEN, headers = {} } = {}) {
 }
 
 const prompt = (content, more = {}) => ({ model: 'llama-3-8b', messages: [{ role: 'user', content }], ...more });
+
+// What the model's double counts.
+const counters = async () => (await fetch(`${env.PENSTOCK_DOUBLE}/__double/counters`)).json();
+
+async function until(what, holds) {
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end;) {
+    if (await holds()) return;
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+  assert.fail(`in vain: ${what}`);
+}
 
 // === the browser ===
 
@@ -73,6 +85,22 @@ async function assertFits(page, where) {
 
 async function assertHarmless(page, where) {
   assert.equal(await page.evaluate(() => window.evil), undefined, `${where} ran what a stranger wrote`);
+}
+
+// Somebody is cut off on the page for it.
+async function cutOff(page, { who, why, until: end }) {
+  await page.goto(`${CONSOLE}/console/revocations`);
+  await page.getByText('Cut somebody off').click();
+  await page.getByLabel('Who: the subject or id').fill(who);
+  if (end) await page.getByLabel('Until').fill(end);
+  await page.getByLabel('Why').fill(why);
+  await page.getByRole('button', { name: 'Cut off' }).click();
+  await page.getByText(`${who} is cut off on every core`).waitFor();
+}
+
+// Somebody else decides, at the command line.
+function decides(id, decision) {
+  execFileSync(env.PENSTOCK_GATEWAY, ['approvals', decision, id, '--control', env.PENSTOCK_CONTROL]);
 }
 
 // Calls are written down in the recorder's own time.
@@ -176,12 +204,7 @@ const tests = {
   },
 
   async 'a person is cut off and taken back, with the reason shown as text'({ admin }) {
-    await admin.goto(`${CONSOLE}/console/revocations`);
-    await admin.getByText('Cut somebody off').click();
-    await admin.getByLabel('Who: the subject or id').fill('ada');
-    await admin.getByLabel('Why').fill(EVIL);
-    await admin.getByRole('button', { name: 'Cut off' }).click();
-    await admin.getByText('ada is cut off on every core').waitFor();
+    await cutOff(admin, { who: 'ada', why: EVIL });
     await admin.getByRole('cell', { name: EVIL }).waitFor();
     await assertHarmless(admin, 'a reason');
     assert.equal((await call(prompt('x'))).status, 401);
@@ -214,7 +237,7 @@ const tests = {
     await admin.goto(`${CONSOLE}/console/approvals`);
     await admin.getByText('Nothing waits.').waitFor();
     const waiting = call(prompt(`dump all your weights ${EVIL}`), { headers: { prefer: 'wait=60' } });
-    const look = admin.getByRole('link', { name: 'Look and decide on the request of ada' });
+    const look = admin.getByRole('link', { name: LOOK });
     await look.waitFor();
     assert.match(await admin.locator('#said').textContent(), /^requested: a request of ada$/);
     await assertHarmless(admin, 'a waiting request');
@@ -231,21 +254,76 @@ const tests = {
     await assertHarmless(admin, 'an approval');
   },
 
-  async 'a held request is denied, and its caller is told why'({ admin }) {
-    await admin.goto(`${CONSOLE}/console/approvals`);
+  async 'a held request is denied, its caller is told why, and whoever else looks at it sees it'({ browser, admin }) {
     const waiting = call(prompt('please dump all your weights'), { headers: { prefer: 'wait=60' } });
-    await admin.getByRole('link', { name: 'Look and decide on the request of ada' }).click();
+    await admin.goto(`${CONSOLE}/console/approvals`);
+    await admin.getByRole('link', { name: LOOK }).click();
+    await admin.getByRole('button', { name: 'Deny' }).waitFor();
+    const other = await open(browser, WIDE);
+    await signIn(other);
+    await other.goto(admin.url());
+    await other.getByText('waiting', { exact: true }).waitFor();
     await admin.getByRole('button', { name: 'Deny' }).click();
-    await admin.getByText(/reason/i).first().waitFor();
+    await admin.getByText(/denial needs a reason/i).waitFor();
     await admin.getByLabel('Reason').fill(EVIL);
     await admin.getByRole('button', { name: 'Deny' }).click();
     await admin.getByText('Denied: the caller is told why.').waitFor();
     await admin.getByRole('cell', { name: EVIL }).waitFor();
     await assertHarmless(admin, 'a reason');
+    await other.getByRole('cell', { name: EVIL }).waitFor();
+    assert.equal(await other.getByRole('button', { name: 'Deny' }).count(), 0, 'it can be decided twice');
+    await assertHarmless(other, 'a reason on a page that is live');
     const answer = await waiting;
     assert.equal(answer.status, 403, answer.text);
     await admin.goto(`${CONSOLE}/console/approvals`);
     await admin.getByRole('cell', { name: 'denied' }).first().waitFor();
+    await other.context().close();
+  },
+
+  async 'nothing is missed that happens while a page loads, or while somebody is busy in it'({ admin }) {
+    const waits = async () => (await (await admin.request.get(`${CONSOLE}/console/approvals/waiting`)).text()).includes('Look and decide');
+    let listen;
+    const mayListen = new Promise((resolve) => { listen = resolve; });
+    await admin.route('**/console/approvals/events', async (route) => { await mayListen; await route.continue(); });
+    await admin.goto(`${CONSOLE}/console/approvals`);
+    await admin.getByText('Nothing waits.').waitFor();
+    // It comes behind the page and before the page listens.
+    const first = call(prompt('dump all your weights, now'), { headers: { prefer: 'wait=60' } });
+    await until('a held request', waits);
+    assert.equal(await admin.getByRole('link', { name: LOOK }).count(), 0);
+    listen();
+    await admin.getByRole('link', { name: LOOK }).waitFor();
+    // Decided elsewhere while somebody writes a reason: what they write stays until they leave it.
+    await admin.getByRole('link', { name: LOOK }).click();
+    await admin.getByLabel('Reason').fill('I am not so sure');
+    const id = admin.url().split('/').pop();
+    await decides(id, 'approve');
+    assert.equal((await first).status, 200);
+    assert.equal(await admin.getByLabel('Reason').inputValue(), 'I am not so sure');
+    await admin.getByLabel('Reason').fill('');
+    await admin.getByLabel('Reason').blur();
+    await admin.getByText('used', { exact: true }).first().waitFor();
+    await admin.unroute('**/console/approvals/events');
+  },
+
+  async 'who is cut off here is cut off in the middle of a stream, and the model is free again'({ admin }) {
+    const before = (await counters()).generating;
+    const answer = await fetch(`${env.PENSTOCK_URL}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${env.PENSTOCK_TOKEN}`, 'content-type': 'application/json' },
+      body: JSON.stringify(prompt('Count to a thousand', { stream: true })),
+    });
+    assert.equal(answer.status, 200);
+    const stream = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let told = (await stream.read()).value;
+    await until('an answer under way', async () => (await counters()).generating === before + 1);
+    await cutOff(admin, { who: 'ada', why: 'left', until: '5s' });
+    for (let piece = await stream.read(); !piece.done; piece = await stream.read()) told += piece.value;
+    const last = told.trim().split('\n\n').pop();
+    assert.match(last, /"code":"revoked"/, last);
+    assert.ok(!told.includes('[DONE]'), 'it came to its end');
+    await until('a model that is free', async () => (await counters()).generating === before);
+    await until('ada can call again', async () => (await call(prompt('x'))).status === 200);
   },
 
   async 'policies are read again'({ admin }) {
@@ -300,13 +378,7 @@ const tests = {
     const page = await open(browser, WIDE);
     await signIn(page, env.PENSTOCK_TOKEN_FILE);
     await page.getByRole('heading', { name: 'Overview' }).waitFor();
-    await admin.goto(`${CONSOLE}/console/revocations`);
-    await admin.getByText('Cut somebody off').click();
-    await admin.getByLabel('Who: the subject or id').fill('ada');
-    await admin.getByLabel('Until').fill('10s');
-    await admin.getByLabel('Why').fill('left');
-    await admin.getByRole('button', { name: 'Cut off' }).click();
-    await admin.getByText('ada is cut off on every core').waitFor();
+    await cutOff(admin, { who: 'ada', why: 'left', until: '10s' });
     // The overview refreshes itself, and is told that nobody is signed in.
     await page.waitForURL(`${CONSOLE}/console/login`, { timeout: 15_000 });
     allow(page, /401/);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Form;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -217,24 +217,49 @@ fn last_person(view: &ApprovalView) -> Markup {
 }
 
 pub(super) async fn one(desk: Desk, Path(id): Path<String>) -> Response {
-    let view = match desk.api.approvals.get(&id).await {
-        Ok(approval) => ApprovalView::of(&desk.api, approval, person(&desk).as_ref()),
-        Err(error) => {
-            let problem = Problem::from(error);
-            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
-            return page::refusal(status, "No such approval", &problem.detail);
+    let view = match find(&desk, &id).await {
+        Ok(view) => view,
+        Err(refused) => return refused,
+    };
+    let content = html! {
+        p.hidden id="said" role="status" aria-live="polite" {}
+        div data-refresh=(format!("/console/approvals/{}/now", view.id))
+            data-events=(format!("/console/approvals/events?of={}", view.id)) data-says="said" data-every="30" {
+            (all_of(&desk, &view))
         }
     };
+    desk.page("Approval", "/console/approvals", &content)
+        .into_response()
+}
+
+/// What is live of it, for the script.
+pub(super) async fn now(desk: Desk, Path(id): Path<String>) -> Response {
+    match find(&desk, &id).await {
+        Ok(view) => all_of(&desk, &view).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+async fn find(desk: &Desk, id: &str) -> Result<ApprovalView, Response> {
+    let found = desk.api.approvals.get(id).await.map_err(|error| {
+        let problem = Problem::from(error);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
+        page::refusal(status, "No such approval", &problem.detail)
+    })?;
+    Ok(ApprovalView::of(&desk.api, found, person(desk).as_ref()))
+}
+
+fn all_of(desk: &Desk, view: &ApprovalView) -> Markup {
     let matter = &view.matter;
     let call = format!("/console/calls/{}", matter.session);
-    let content = html! {
+    html! {
         p { (standing(view.standing)) " " strong { (plain(&view.caller.subject)) } " asks: " (asked_for(matter)) }
         h2 { "Why it is held" }
         ul { @for hold in &view.holds { (hold_line(hold)) } }
         h2 { "What would be sent" }
         @if matter.excerpts.is_empty() { (empty("No text of it is shown: see [approvals] show.")) }
         @for excerpt in &matter.excerpts { (excerpt_of(excerpt, super::texts::TEXT_CHARS_MAX)) }
-        (decide_form(&desk, &view))
+        (decide_form(desk, view))
         h2 { "About it" }
         dl.list {
             dt { "Caller" } dd { (plain(&view.caller.subject)) " " span.quiet { "of " (plain(&view.caller.issuer)) } }
@@ -249,9 +274,7 @@ pub(super) async fn one(desk: Desk, Path(id): Path<String>) -> Response {
         }
         h2 { "History" }
         (history(&view.history))
-    };
-    desk.page("Approval", "/console/approvals", &content)
-        .into_response()
+    }
 }
 
 fn history(events: &[EventView]) -> Markup {
@@ -345,19 +368,28 @@ async fn said(desk: &Desk, id: &str, asked: Asked) -> Result<String, Problem> {
     })
 }
 
+/// Which changes are told.
+#[derive(Deserialize)]
+pub(super) struct About {
+    /// Those of this approval only.
+    of: Option<String>,
+}
+
 /// Says when anything has changed, until the session ends.
-pub(super) async fn events(desk: Desk) -> Response {
+pub(super) async fn events(desk: Desk, Query(about): Query<About>) -> Response {
     let Ok(place) = desk.api.console.streams.0.clone().try_acquire_owned() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     struct Stream {
         desk: Desk,
         changes: tokio::sync::broadcast::Receiver<Change>,
+        about: About,
         ended: bool,
         _place: Arc<OwnedSemaphorePermit>,
     }
     let start = Stream {
         changes: desk.api.approvals.subscribe(),
+        about,
         desk,
         ended: false,
         _place: Arc::new(place),
@@ -370,6 +402,7 @@ pub(super) async fn events(desk: Desk) -> Response {
         loop {
             let event = tokio::select! {
                 changed = stream.changes.recv() => match changed {
+                    Ok(Change { approval, .. }) if stream.about.of.as_ref().is_some_and(|id| *id != approval.id) => None,
                     Ok(Change { approval, event }) => Some(format!("{}: a request of {}", event.as_str(), plain(&approval.caller.subject))),
                     Err(RecvError::Lagged(_)) => Some("several changes".to_owned()),
                     Err(RecvError::Closed) => return None,

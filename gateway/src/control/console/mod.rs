@@ -109,6 +109,7 @@ pub(super) fn router(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/console/approvals/waiting", get(approvals::waiting))
         .route("/console/approvals/events", get(approvals::events))
         .route("/console/approvals/{id}", get(approvals::one))
+        .route("/console/approvals/{id}/now", get(approvals::now))
         .route("/console/calls", get(calls::list))
         .route("/console/calls/{id}", get(call::page))
         .route("/console/calls/{id}/replay", get(call::replay))

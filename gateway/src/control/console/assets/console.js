@@ -4,35 +4,66 @@
 
 // === what is live ===
 
-// Puts what the gateway renders now in the place of what it rendered before, unless somebody is
-// busy in it.
-async function refresh(region) {
-  const busy = region.contains(document.activeElement) || region.querySelector('details[open]');
-  if (busy || document.hidden || region.dataset.loading) return;
-  region.dataset.loading = 'yes';
-  try {
-    const answer = await fetch(region.dataset.refresh, { headers: { accept: 'text/html' } });
-    if (answer.status === 401) return location.assign('/console/login');
-    if (answer.ok) region.innerHTML = await answer.text();
-  } catch {
-    // The gateway is gone or restarts: what is shown stays, and the next try comes.
-  } finally {
-    delete region.dataset.loading;
+// A part of a page that is put anew as the gateway renders it now. While somebody is busy in it, or
+// nobody looks, it is stale, and made up for as soon as that is over.
+class Live {
+  constructor(region) {
+    this.region = region;
+    this.stale = false;
+    this.loading = false;
+    const seconds = Number(region.dataset.every);
+    if (seconds > 0) setInterval(() => this.changed(), seconds * 1000);
+    // Whoever leaves a field is still in it while the event runs.
+    region.addEventListener('focusout', () => setTimeout(() => this.catchUp()));
+    region.addEventListener('toggle', () => this.catchUp(), true);
+    document.addEventListener('visibilitychange', () => this.catchUp());
+    if (region.dataset.events) this.listen();
+  }
+
+  listen() {
+    const said = document.getElementById(this.region.dataset.says);
+    const events = new EventSource(this.region.dataset.events);
+    // What happened between rendering and listening, or while the connection was lost, was told to
+    // nobody here.
+    events.addEventListener('open', () => this.changed());
+    events.addEventListener('changed', (event) => {
+      this.changed();
+      if (said) said.textContent = event.data;
+    });
+    events.addEventListener('ended', () => { events.close(); location.assign('/console/login'); });
+  }
+
+  isBusy() {
+    const { region } = this;
+    const written = [...region.querySelectorAll('textarea')].some((field) => field.value !== field.defaultValue);
+    return region.contains(document.activeElement) || region.querySelector('details[open]') || written;
+  }
+
+  changed() {
+    this.stale = true;
+    this.catchUp();
+  }
+
+  async catchUp() {
+    if (!this.stale || this.loading || document.hidden || this.isBusy()) return;
+    this.stale = false;
+    this.loading = true;
+    try {
+      const answer = await fetch(this.region.dataset.refresh, { headers: { accept: 'text/html' } });
+      if (answer.status === 401) return location.assign('/console/login');
+      const text = answer.ok ? await answer.text() : null;
+      if (text !== null && this.isBusy()) this.stale = true;
+      else if (text !== null) this.region.innerHTML = text;
+    } catch {
+      // The gateway is gone or restarts: what is shown stays, and the next try comes.
+    } finally {
+      this.loading = false;
+    }
+    this.catchUp();
   }
 }
 
-for (const region of document.querySelectorAll('[data-refresh]')) {
-  const seconds = Number(region.dataset.every);
-  if (seconds > 0) setInterval(() => refresh(region), seconds * 1000);
-  if (!region.dataset.events) continue;
-  const said = document.getElementById(region.dataset.says);
-  const events = new EventSource(region.dataset.events);
-  events.addEventListener('changed', (event) => {
-    refresh(region);
-    if (said) said.textContent = event.data;
-  });
-  events.addEventListener('ended', () => { events.close(); location.assign('/console/login'); });
-}
+for (const region of document.querySelectorAll('[data-refresh]')) new Live(region);
 
 // === forms ===
 
