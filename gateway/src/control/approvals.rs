@@ -4,8 +4,12 @@
 //! The state is the truth, the register only who is to be told: every change reads an approval,
 //! lets [`Approval`] decide, and writes it in one statement that fails if anybody was quicker; then
 //! it is made anew. A use is committed before the core that asked hears that it may forward, so an
-//! approval cannot be used twice, whoever dies when. What cannot be read or written is refused.
+//! approval cannot be used twice, whoever dies when. The rows of notices are committed with the
+//! change that they tell of, so none is lost and none tells of what did not happen. What cannot be
+//! read or written is refused.
 
+mod keep;
+mod news;
 mod notice;
 
 use std::collections::HashMap;
@@ -16,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::Notifier;
+use super::notify::Addressed;
 use super::revocations::new_id;
 use super::state::approvals::{Filter, Intake, PendingMax};
 use super::state::{State, StateError};
@@ -24,21 +29,14 @@ use crate::approvals::{
     Refusal, Standing, SteadyClock, Ticket, UseError, Waiting, Wanted, Window,
 };
 use crate::config::ApprovalsSection;
+use news::News;
 
 /// Questions of cores that are looked into at once.
 const HANDS: usize = 32;
 /// How often one change is tried anew because another came first.
 const ATTEMPTS_MAX: usize = 16;
-/// How often what is over is looked for.
-const LOOK: Duration = Duration::from_secs(1);
-/// What is marked as over in one look.
-const EXPIRED_MAX: usize = 500;
-/// How often old approvals are forgotten.
-const FORGET: Duration = Duration::from_secs(600);
 /// How long a connection that ended has to say why.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// Clocks of several gateways on one state differ by less.
-const CLOCKS_APART_MS: u64 = 60_000;
 /// Changes that a subscriber may be behind before it misses some.
 const CHANGES_MAX: usize = 256;
 
@@ -76,6 +74,7 @@ pub struct Approvals {
     clock: SteadyClock,
     waiting: Mutex<HashMap<String, Waiter>>,
     changes: broadcast::Sender<Change>,
+    news: Mutex<News>,
     notifier: Notifier,
     counts: [AtomicU64; EventKind::ALL.len()],
 }
@@ -115,6 +114,7 @@ impl Approvals {
             clock: SteadyClock::from(0),
             waiting: Mutex::default(),
             changes,
+            news: Mutex::default(),
             notifier,
             counts: Default::default(),
         })
@@ -140,6 +140,8 @@ impl Approvals {
             let withdrawn = self.change(id, |approval, now| approval.withdraw(now, reason));
             withdrawn.await.map_err(|error| error.to_string())?;
         }
+        let listened = self.listen(state).await;
+        listened.map_err(|error| error.to_string())?;
         let pending = state.pending_approvals().await;
         let pending = pending.map_err(|error| error.to_string())?;
         if pending > 0 || !orphans.is_empty() {
@@ -214,8 +216,9 @@ impl Approvals {
         );
         let of = (self.settings.gateway.as_str(), self.run.as_str());
         let most = self.settings.pending;
-        let kept = state.keep_approval(&approval, of, most).await;
-        match kept.map_err(unavailable)? {
+        let notices = self.notices(&approval, 0);
+        let kept = state.keep_approval(&approval, of, most, notices.rows());
+        match kept.await.map_err(unavailable)? {
             Intake::Taken => {}
             Intake::CallerFull => return Err(Refusal::CallerFull(most.per_caller)),
             Intake::Full => return Err(Refusal::Full(most.in_all)),
@@ -228,7 +231,8 @@ impl Approvals {
                 standing: self.wait_for(&approval),
             }),
         };
-        self.tell(&approval, &approval.history);
+        self.notifier.posted(notices);
+        self.tell(&approval, 0);
         Ok(outcome)
     }
 
@@ -385,7 +389,8 @@ impl Approvals {
         found.map_err(ApprovalError::state)
     }
 
-    /// Everything that happens to approvals from now on, of this gateway.
+    /// Everything that happens to approvals from now on, at this gateway and at all that share its
+    /// state.
     pub(in crate::control) fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
@@ -423,69 +428,6 @@ impl Approvals {
         EventKind::ALL.iter().zip(&self.counts).map(read).collect()
     }
 
-    /// Runs for ever: marks what is over, hears what other gateways on the same state have
-    /// decided, forgets what is old.
-    pub(super) async fn keep(self: Arc<Self>) {
-        let Some(state) = self.state.get() else {
-            return;
-        };
-        let mut forgotten = tokio::time::Instant::now();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if let Err(error) = self.look(state).await {
-                tracing::error!("approvals cannot be looked through: {error}");
-            }
-            if forgotten.elapsed() >= FORGET {
-                forgotten = tokio::time::Instant::now();
-                let keep_ms = u64::try_from(self.settings.keep.as_millis()).unwrap_or(u64::MAX);
-                let before = self.clock.now_ms().saturating_sub(keep_ms);
-                if let Err(error) = state.forget_approvals(before).await {
-                    tracing::error!("old approvals are not forgotten: {error}");
-                }
-            }
-        }
-    }
-
-    async fn look(&self, state: &State) -> Result<(), ApprovalError> {
-        let now = self.clock.now_ms();
-        let expired = state.expired_approvals(now, EXPIRED_MAX).await;
-        for id in expired.map_err(ApprovalError::state)? {
-            self.change(&id, |approval, now| approval.expire(now))
-                .await?;
-        }
-        self.hear(state, now).await.map_err(ApprovalError::state)
-    }
-
-    /// Another gateway has changed approvals: those that somebody waits for here are looked at now.
-    pub(super) async fn read_again(&self) -> Result<(), StateError> {
-        match self.state.get() {
-            Some(state) => self.hear(state, self.clock.now_ms()).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn hear(&self, state: &State, now: u64) -> Result<(), StateError> {
-        if self.waiting().is_empty() {
-            return Ok(());
-        }
-        let since = now.saturating_sub(CLOCKS_APART_MS);
-        for id in state.changed_waits(&self.run, since).await? {
-            self.heard(state, &id).await?;
-        }
-        Ok(())
-    }
-
-    /// Somebody, perhaps another gateway, has changed it: who waits for it is told.
-    async fn heard(&self, state: &State, id: &str) -> Result<(), StateError> {
-        let known = self.waiting().get(id).map(|waiter| waiter.revision);
-        let Some(known) = known else { return Ok(()) };
-        let approval = state.approval(id).await?;
-        if let Some(approval) = approval.filter(|it| it.revision > known) {
-            self.tell_waiter(&approval);
-        }
-        Ok(())
-    }
-
     /// Lets `act` change an approval and writes that down; what it is since, and what `act` said.
     async fn change<T>(
         &self,
@@ -502,10 +444,13 @@ impl Approvals {
             if approval == before {
                 return Ok((approval, said));
             }
-            let changed = state.change_approval(&approval, now).await;
-            if changed.map_err(ApprovalError::state)? {
+            let from = before.history.len();
+            let notices = self.notices(&approval, from);
+            let changed = state.change_approval(&approval, now, notices.rows());
+            if changed.await.map_err(ApprovalError::state)? {
                 approval.revision += 1;
-                self.tell(&approval, &approval.history[before.history.len()..]);
+                self.notifier.posted(notices);
+                self.tell(&approval, from);
                 return Ok((approval, said));
             }
         }
@@ -513,11 +458,19 @@ impl Approvals {
         Err(ApprovalError::Unavailable(reason.to_owned()))
     }
 
-    /// What happened is told to whoever waits, to subscribers, to the log, and counted.
-    fn tell(&self, approval: &Approval, events: &[Event]) {
+    /// What receivers are told of what happens now: of its history from there on.
+    fn notices(&self, approval: &Approval, from: usize) -> Addressed {
+        let url = self.console.get().map(|_| self.url_of(&approval.id));
+        let events = approval.history[from..].iter();
+        let notices = events.filter_map(|event| notice::notice(approval, event, url.clone()));
+        self.notifier.address(notices)
+    }
+
+    /// What this gateway has made happen, from there on in its history, is told to whoever waits,
+    /// to subscribers, to the log, and counted.
+    fn tell(&self, approval: &Approval, from: usize) {
         self.tell_waiter(approval);
-        let shared = Arc::new(approval.clone());
-        for event in events {
+        for event in &approval.history[from..] {
             self.counts[event.event as usize].fetch_add(1, Ordering::Relaxed);
             let by = event.by.as_ref().map(|(_, subject)| subject.as_str());
             tracing::info!(
@@ -530,10 +483,20 @@ impl Approvals {
                 reason = event.reason,
                 "approval"
             );
-            let url = self.console.get().map(|_| self.url_of(&approval.id));
-            if let Some(notice) = notice::notice(approval, event, url) {
-                self.notifier.tell(notice);
-            }
+        }
+        self.publish(approval, Some(from));
+    }
+
+    /// Tells subscribers what they have not been told of it; `from`: this gateway has made happen
+    /// what stands in its history from there on.
+    fn publish(&self, approval: &Approval, from: Option<usize>) {
+        let now = self.clock.now_ms();
+        let news = self.news().of(approval, from, now);
+        if news.is_empty() {
+            return;
+        }
+        let shared = Arc::new(approval.clone());
+        for event in &approval.history[news] {
             // Nobody may be listening.
             let _ = self.changes.send(Change {
                 approval: shared.clone(),
@@ -564,6 +527,11 @@ impl Approvals {
         self.state
             .get()
             .ok_or_else(|| ApprovalError::Unavailable(nowhere()))
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        // As with `waiting`.
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiter>> {

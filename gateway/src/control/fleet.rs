@@ -2,11 +2,11 @@
 //!
 //! The database tells of every commit that touches revocations, keys or approvals (LISTEN/NOTIFY, by
 //! triggers, so that no writer can forget it), and what it tells of is read again: revocations and
-//! keys as a whole, of approvals those that a connection here waits for. A notice can be
-//! missed while the connection is lost: so everything is read after each reconnecting, after
-//! listening has begun, and every half minute in any case. While the database is gone the gateway
-//! goes on with what it knows; `/status` says so, and whatever must be written down fails and says
-//! so itself.
+//! keys as a whole, of approvals those that a connection here waits for, and those that have changed
+//! lately, for whoever looks on here. A notice can be missed while the connection is lost: so
+//! everything is read after each reconnecting, after listening has begun, and every half minute in
+//! any case. While the database is gone the gateway goes on with what it knows; `/status` says so,
+//! and whatever must be written down fails and says so itself.
 
 use std::collections::BTreeSet;
 use std::pin::pin;

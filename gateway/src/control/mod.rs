@@ -156,7 +156,6 @@ impl Control {
         tokio::spawn(fleet.clone().keep_up());
         let keys = self.keys.clone();
         self.notifier.run();
-        let notifier = self.notifier.clone();
         tokio::spawn(self.reloader.clone().run());
         let api = Arc::new(api::Api {
             facts: self.facts,
@@ -190,7 +189,6 @@ impl Control {
         let name = stops.next().await;
         tracing::info!("{name}: no new connections; running calls may end");
         keys.write_down().await;
-        notifier.write_down().await;
         // No receiver is left only when every core has ended already.
         let _ = self.stop.send(true);
         Ok(())

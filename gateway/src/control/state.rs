@@ -74,7 +74,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
 ];
 
 /// What Postgres has besides.
-const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         9,
         "tell",
@@ -84,6 +84,11 @@ const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
         10,
         "tell approvals",
         include_str!("../../migrations/0010_tell_approvals.postgres.sql"),
+    ),
+    (
+        11,
+        "tell new approvals",
+        include_str!("../../migrations/0011_tell_new_approvals.postgres.sql"),
     ),
 ];
 

@@ -24,7 +24,7 @@ const KILLS: usize = 6;
 const TICKETS: usize = 4;
 
 /// The state as another program sees it.
-fn run<T>(stack: &Stack, work: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
+pub(crate) fn run<T>(stack: &Stack, work: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
     let file = stack.path("state.db");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -39,7 +39,7 @@ fn run<T>(stack: &Stack, work: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> 
     })
 }
 
-async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
+pub(crate) async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
     let done = sqlx::query(statement).execute(connection).await;
     done.expect(statement).rows_affected()
 }

@@ -170,6 +170,143 @@ fn what_waits_on_one_gateway_is_decided_on_another_and_used_once() {
     assert_eq!(first.double.counters().requests, 1);
 }
 
+/// Two gateways under the same policies before the same engine, which know the same people; and what
+/// the second one's configuration says otherwise.
+fn pair(postgres: &Postgres, upstream: impl Fn(&Stack) -> Option<String>) -> (Stack, Stack) {
+    let control = format!("{}{}", approvals::ROLES, postgres.state());
+    let first = approvals::stack(|setup| setup.control.clone_from(&control));
+    let second = approvals::stack(|setup| {
+        setup.control = control;
+        setup.upstream_address = upstream(&first);
+        setup.more = format!(
+            "[[issuer]]\nname = \"shared\"\nurl = \"{}\"\naudiences = [\"penstock\"]",
+            first.issuer.url()
+        );
+    });
+    (first, second)
+}
+
+#[test]
+fn a_ticket_that_one_gateway_gave_passes_at_another_once() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let same = |first: &Stack| Some(first.double.address().to_string());
+    let (first, second) = pair(&postgres, same);
+    let token = first.token();
+    let call = |number: usize| approvals::chat(&format!("number {number}"));
+    for number in 0..6 {
+        let asked_at = [&first, &second][number % 2];
+        let id = approvals::ticket(&asked_at.send(call(number).token(&token)));
+        // Asking at the other one asks for the same.
+        let again = [&second, &first][number % 2].send(call(number).token(&token));
+        assert_eq!(approvals::ticket(&again), id);
+        approvals::approve(&first, &id);
+        // Both at once: one of them lets it pass.
+        let used = approvals::with_approval(call(number), &id).token(&token);
+        let racing = [first.address(), second.address()].map(|address| {
+            let used = used.clone();
+            std::thread::spawn(move || used.to(address).expect("an answer"))
+        });
+        let mut told = racing.map(|it| {
+            let answer = it.join().expect("it ends");
+            (answer.status(), code(&answer))
+        });
+        told.sort();
+        assert_eq!(told[0].0, 200, "{told:?}");
+        assert_eq!(told[1], (403, "approval_used".to_owned()));
+    }
+    assert_eq!(first.double.counters().requests, 6);
+    assert_eq!(second.double.counters().requests, 0);
+}
+
+#[test]
+fn a_ticket_for_one_engine_is_none_for_another() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let (first, second) = pair(&postgres, |_| None);
+    let token = first.token();
+    let call = || approvals::chat("to this one");
+    let id = approvals::ticket(&first.send(call().token(&token)));
+    approvals::approve(&first, &id);
+    let used = || approvals::with_approval(call(), &id).token(&token);
+    let elsewhere = second.send(used());
+    assert_eq!(
+        (elsewhere.status(), code(&elsewhere).as_str()),
+        (403, "approval_mismatch")
+    );
+    assert_eq!(first.send(used()).status(), 200);
+}
+
+/// The stream of what happens to approvals.
+fn listening(stack: &Stack) -> Connection {
+    let mut connection = Connection::unix(&stack.path("control.sock")).expect("its socket");
+    connection.timeout(PATIENCE).expect("a timeout");
+    Call::get("/approvals/events")
+        .over(&mut connection)
+        .expect("the request is sent");
+    assert_eq!(connection.read_head().expect("a head").status, 200);
+    connection
+}
+
+#[test]
+fn what_happens_at_one_gateway_is_heard_of_at_all_once() {
+    let Some(mut postgres) = Postgres::start() else {
+        return;
+    };
+    let same = |first: &Stack| Some(first.double.address().to_string());
+    let (first, second) = pair(&postgres, same);
+    let token = first.token();
+    let mut streams = [listening(&first), listening(&second)];
+    let mut heard = |id: &str, event: &str| {
+        for stream in &mut streams {
+            let told = stream.next_event().expect("an event").expect("not the end");
+            let of = told.json().expect("JSON")["id"].clone();
+            assert_eq!((of, told.name.as_deref()), (json!(id), Some(event)));
+        }
+    };
+    let decide = |stack: &Stack, id: &str, word: &str| {
+        let sam = first.issuer.token("sam", &["security"]);
+        let body = json!({"reason": "a test"});
+        let call = Call::post(&format!("/approvals/{id}/{word}"), &body).token(&sam);
+        assert_eq!(control(stack, &call).status(), 200);
+    };
+    // Everything once, or the next one would not be the next.
+    let before = approvals::ticket(&first.send(approvals::chat("before").token(&token)));
+    heard(&before, "requested");
+    let call = || approvals::chat("hear, hear").token(&token);
+    let id = approvals::ticket(&first.send(call()));
+    heard(&id, "requested");
+    decide(&second, &id, "approve");
+    heard(&id, "approved");
+    let passed = first.send(approvals::with_approval(call(), &id));
+    assert_eq!(passed.status(), 200, "{}", passed.text());
+    heard(&id, "used");
+    decide(&second, &before, "deny");
+    heard(&before, "denied");
+    let other = || approvals::chat("another").token(&token);
+    let id = approvals::ticket(&second.send(other()));
+    heard(&id, "requested");
+    // Over a loss of the connection as well.
+    postgres.stop();
+    for stack in [&first, &second] {
+        assert!(stack.wait(|| state(stack)["connected"] == false));
+    }
+    postgres.serve().expect("it comes back");
+    for stack in [&first, &second] {
+        assert!(
+            stack.wait(|| state(stack)["connected"] == true),
+            "{}",
+            stack.log()
+        );
+    }
+    decide(&first, &id, "deny");
+    heard(&id, "denied");
+    let last = approvals::ticket(&first.send(approvals::chat("the last").token(&token)));
+    heard(&last, "requested");
+}
+
 #[test]
 fn a_postgres_that_goes_and_comes_back_loses_no_revocation() {
     let Some(mut postgres) = Postgres::start() else {

@@ -6,6 +6,7 @@ mod witness;
 
 mod answers;
 mod approvals;
+mod approvals_notices;
 mod approvals_state;
 mod approvals_wait;
 mod bad_days;
@@ -22,6 +23,7 @@ mod cutoff;
 mod cutoff_speed;
 mod faults;
 mod fleet;
+mod fleet_notices;
 mod forms;
 mod guards;
 mod heads;

@@ -192,7 +192,7 @@ fn test_id(stack: &Stack, receiver: &str) -> String {
 }
 
 /// The list as the API tells it.
-fn list(stack: &Stack, standing: &str) -> Vec<Value> {
+pub(crate) fn list(stack: &Stack, standing: &str) -> Vec<Value> {
     let call = Call::get(&format!("/notifications?standing={standing}"));
     let answer = control(stack, &call);
     assert_eq!(answer.status(), 200, "{}", answer.text());

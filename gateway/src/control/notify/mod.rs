@@ -1,11 +1,12 @@
 //! The sender of notices: an outbox in the state, and one sender for each receiver.
 //!
-//! [`Notifier::tell`] puts a notice into a bounded queue and returns: whoever has something to tell
-//! never waits, neither for a receiver nor for the state. From the queue it is written down, one row
-//! for each receiver whom it concerns; from then on it survives a restart, and is sent until its
-//! receiver has it or it is given up ([`Patience`](crate::notify::Patience)). One message at a time
-//! goes to a receiver, and receivers do not wait for each other. A receiver can get a message twice,
-//! under the same id: where the process died, or an answer got lost, in between.
+//! [`Notifier::address`] makes a row of a notice for each receiver whom it concerns. Whoever changes
+//! an approval commits the rows together with the change that they tell of, so that there is never
+//! one without the other, whoever dies when; and says so with [`Notifier::posted`]. From then on a
+//! notice survives a restart, and is sent until its receiver has it or it is given up
+//! ([`Patience`](crate::notify::Patience)). One message at a time goes to a receiver, and receivers
+//! do not wait for each other; nobody waits for them. A receiver can get a message twice, under the
+//! same id: where the process died, or an answer got lost, in between.
 
 mod courier;
 #[cfg(test)]
@@ -16,26 +17,20 @@ mod slack;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 
 use super::state::{Delivery, DeliveryFilter, Standing, State, StateError};
 use crate::exchange::unix_ns;
 use crate::notify::{Notice, NotifyConfig, Receiver, Seen, settle_all};
 use courier::Courier;
 
-/// Notices that wait to be written down.
-const QUEUE_MAX: usize = 4096;
-/// Notices that are written down together.
-const BATCH_MAX: usize = 64;
 /// Notices that wait for one receiver; what comes after them is lost, and that is counted.
 const WAITING_MAX: u64 = 100_000;
 /// How long to rest when the state cannot be written or read.
 const STATE_REST: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the queue to be written down.
-const WRITE_DOWN_MAX: Duration = Duration::from_secs(2);
 /// How often figures are brought up to date.
 const COUNT: Duration = Duration::from_secs(1);
 /// How often what is over is forgotten.
@@ -51,9 +46,6 @@ pub struct Notifier(Arc<Inner>);
 
 struct Inner {
     mailboxes: Vec<Arc<Mailbox>>,
-    queue: mpsc::Sender<Order>,
-    /// Until somebody looks after it.
-    orders: Mutex<Option<mpsc::Receiver<Order>>>,
     state: OnceLock<State>,
     lost: AtomicU64,
     /// Whether rows changed since they were last counted.
@@ -79,10 +71,12 @@ struct Mailbox {
     dead: AtomicU64,
 }
 
-enum Order {
-    Tell(Box<Notice>),
-    /// Say when all that came before is written down.
-    WriteDown(oneshot::Sender<()>),
+/// Rows that belong into the transaction of what they tell of.
+#[derive(Default)]
+pub(in crate::control) struct Addressed {
+    rows: Vec<Delivery>,
+    /// Receivers for whom there is no room.
+    lost: Vec<Arc<Mailbox>>,
 }
 
 /// How one receiver does.
@@ -129,11 +123,8 @@ impl Notifier {
             Ok(Arc::new(Mailbox::new(receiver, courier)))
         });
         let mailboxes = mailboxes.collect::<Result<_, String>>()?;
-        let (queue, orders) = mpsc::channel(QUEUE_MAX);
         Ok(Self(Arc::new(Inner {
             mailboxes,
-            queue,
-            orders: Mutex::new(Some(orders)),
             state: OnceLock::new(),
             lost: AtomicU64::new(0),
             changed: AtomicBool::new(false),
@@ -142,20 +133,45 @@ impl Notifier {
         })))
     }
 
-    /// Tells everybody whom it concerns; at once, whatever state they are in. Telling the same twice
-    /// (approval and event) tells it once, also after a restart.
-    pub fn tell(&self, notice: Notice) {
-        if !self.0.mailboxes.iter().any(|it| it.receiver.wants(&notice)) {
+    /// A row for each receiver whom any of these concerns, to be written down together with what
+    /// they tell of. Writing the same down twice (approval and event) tells it once.
+    pub(in crate::control) fn address(
+        &self,
+        notices: impl IntoIterator<Item = Notice>,
+    ) -> Addressed {
+        let (mut addressed, now_ms) = (Addressed::default(), now_ms());
+        for notice in notices.into_iter().map(Notice::bounded) {
+            let mailboxes = self.0.mailboxes.iter();
+            for mailbox in mailboxes.filter(|it| it.receiver.wants(&notice)) {
+                if mailbox.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+                    addressed.lost.push(mailbox.clone());
+                    continue;
+                }
+                let row = delivery(&mailbox.receiver.name, &notice, now_ms);
+                addressed.rows.push(row);
+            }
+        }
+        addressed
+    }
+
+    /// These rows are written down: they are sent from now on.
+    pub(in crate::control) fn posted(&self, addressed: Addressed) {
+        for mailbox in &addressed.lost {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                receiver = mailbox.receiver.name,
+                "a notice is lost: {WAITING_MAX} wait for this receiver already"
+            );
+        }
+        if addressed.rows.is_empty() {
             return;
         }
-        if let Err(error) = self
-            .0
-            .queue
-            .try_send(Order::Tell(Box::new(notice.bounded())))
-        {
-            let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) =
-                error;
-            self.0.lose(&order);
+        self.0.changed.store(true, Ordering::Relaxed);
+        for mailbox in &self.0.mailboxes {
+            let mut rows = addressed.rows.iter();
+            if rows.any(|it| it.receiver == mailbox.receiver.name) {
+                mailbox.wake.notify_one();
+            }
         }
     }
 
@@ -181,31 +197,14 @@ impl Notifier {
         Ok(())
     }
 
-    /// Writes down and sends. Starts tasks of its own and returns.
+    /// Sends what is written down. Starts tasks of its own and returns; to be done once.
     pub(super) fn run(&self) {
-        let orders = self
-            .0
-            .orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let (Some(orders), Some(state)) = (orders, self.0.state.get()) else {
+        let Some(state) = self.0.state.get() else {
             return;
         };
-        tokio::spawn(self.0.clone().write(orders, state.clone()));
         tokio::spawn(self.0.clone().keep_up(state.clone()));
         for mailbox in &self.0.mailboxes {
             tokio::spawn(sender::run(self.0.clone(), mailbox.clone(), state.clone()));
-        }
-    }
-
-    /// Waits until everything that was told is written down, for a bounded time.
-    pub(super) async fn write_down(&self) {
-        let (done, is_done) = oneshot::channel();
-        if self.0.queue.try_send(Order::WriteDown(done)).is_ok()
-            && tokio::time::timeout(WRITE_DOWN_MAX, is_done).await.is_err()
-        {
-            tracing::error!("notices of the last moment were not written down");
         }
     }
 
@@ -281,68 +280,6 @@ impl Notifier {
 // === impl Inner ===
 
 impl Inner {
-    /// Takes notices out of the queue and writes them down, for ever.
-    async fn write(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, state: State) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while orders.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let mut written = Vec::new();
-            let mut deliveries = Vec::new();
-            let now_ms = now_ms();
-            for order in batch.drain(..) {
-                match order {
-                    Order::Tell(notice) => self.address(&notice, now_ms, &mut deliveries),
-                    Order::WriteDown(done) => written.push(done),
-                }
-            }
-            let mut has_failed = false;
-            while let Err(error) = state.tell(&deliveries).await {
-                if !std::mem::replace(&mut has_failed, true) {
-                    tracing::error!("notices wait, because they cannot be written down: {error}");
-                }
-                tokio::time::sleep(STATE_REST).await;
-            }
-            self.changed.store(true, Ordering::Relaxed);
-            for mailbox in &self.mailboxes {
-                if deliveries
-                    .iter()
-                    .any(|it| it.receiver == mailbox.receiver.name)
-                {
-                    mailbox.wake.notify_one();
-                }
-            }
-            for done in written {
-                // Whoever asked may have gone.
-                let _ = done.send(());
-            }
-        }
-    }
-
-    /// A row for each receiver whom it concerns.
-    fn address(&self, notice: &Notice, now_ms: u64, deliveries: &mut Vec<Delivery>) {
-        for mailbox in self.mailboxes.iter().filter(|it| it.receiver.wants(notice)) {
-            if mailbox.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(
-                    receiver = mailbox.receiver.name,
-                    "a notice is lost: {WAITING_MAX} wait for this receiver already"
-                );
-                continue;
-            }
-            deliveries.push(delivery(&mailbox.receiver.name, notice, now_ms));
-        }
-    }
-
-    fn lose(&self, order: &Order) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        if let Order::Tell(notice) = order {
-            tracing::error!(
-                approval = notice.approval,
-                event = notice.event.as_str(),
-                "a notice is lost: {QUEUE_MAX} wait to be written down already"
-            );
-        }
-    }
-
     /// Keeps figures up to date and forgets what is over, for ever.
     async fn keep_up(self: Arc<Self>, state: State) {
         let mut forget = tokio::time::interval(FORGET);
@@ -413,6 +350,13 @@ impl Mailbox {
             waiting: of(&self.waiting),
             dead: of(&self.dead),
         }
+    }
+}
+
+impl Addressed {
+    /// What is to be written down.
+    pub(in crate::control) fn rows(&self) -> &[Delivery] {
+        &self.rows
     }
 }
 

@@ -111,6 +111,14 @@ async fn started(text: &str, folder: &Path) -> Notifier {
     notifier
 }
 
+/// Writes it down as if it were told of a change that is.
+async fn tell(notifier: &Notifier, notice: Notice) {
+    let addressed = notifier.address([notice]);
+    let state = notifier.state().unwrap();
+    state.tell(addressed.rows()).await.unwrap();
+    notifier.posted(addressed);
+}
+
 async fn rows(notifier: &Notifier, standing: Standing) -> Vec<Delivery> {
     let filter = DeliveryFilter {
         standing: Some(standing),
@@ -139,7 +147,7 @@ fn a_webhook_gets_exactly_this_and_can_check_it() {
         let two = format!("{}\n{}\n", secret(9), secret(7));
         std::fs::write(folder.path().join("secret"), two).unwrap();
         let notifier = started(&webhook("hook", &server.url), folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         let got = server.wait_for(1).await.remove(0);
         assert_eq!(got.line, "POST /hook/s3cret HTTP/1.1");
         let expected = r#"{"type":"approval.requested","timestamp":"2026-09-21T14:13:20Z","data":{"approval":"a1","event":"requested","at":"2026-09-21T14:13:20Z","caller":{"issuer":"https://corp.example","subject":"ada <b>\"}"},"model":"llama-3-8b","operation":"infer","holds":[{"name":"ask first","cause":"rule weight-export","groups":["security"],"quorum":2}],"excerpt":"copy\nthe weights","url":"https://gate.example/approvals/a1","expires":"2026-09-21T14:43:20Z","by":[],"reason":null}}"#;
@@ -161,7 +169,7 @@ fn a_webhook_gets_exactly_this_and_can_check_it() {
 
         // The old secret goes without a restart.
         std::fs::write(folder.path().join("secret"), secret(9)).unwrap();
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a2")).await;
         let got = server.wait_for(2).await.remove(1);
         let timestamp = got.field("webhook-timestamp");
         let signed = format!("a2_requested_hook.{timestamp}.{}", got.body);
@@ -198,7 +206,7 @@ fn slack_teams_and_tickets_get_exactly_this() {
         std::fs::write(folder.path().join("signing"), "f".repeat(32)).unwrap();
         std::fs::write(folder.path().join("basic"), "Basic eDp5\n").unwrap();
         let notifier = started(&text, folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         for (server, expected) in servers.iter().zip([SLACK, TEAMS, TICKET]) {
             let got = server.wait_for(1).await.remove(0);
             assert_eq!(got.body, expected);
@@ -228,7 +236,7 @@ fn a_receiver_that_fails_gets_the_same_again_until_it_has_it() {
         let server = Receiving::start(&does).await;
         let folder = folder();
         let notifier = started(&webhook("hook", &server.url), folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         let row = wait_for_rows(&notifier, Standing::Delivered, 1)
             .await
             .remove(0);
@@ -245,9 +253,8 @@ fn a_receiver_that_fails_gets_the_same_again_until_it_has_it() {
             (1, 3, 0)
         );
         // Told again, by whoever is not sure that it was: once is enough.
-        notifier.tell(notice("a1"));
-        notifier.write_down().await;
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a1")).await;
+        tell(&notifier, notice("a2")).await;
         let got = server.wait_for(5).await;
         assert_eq!(got[4].field("webhook-id"), "a2_requested_hook");
     });
@@ -260,10 +267,10 @@ fn who_asks_to_be_left_alone_is() {
         let server = Receiving::start(&does).await;
         let folder = folder();
         let notifier = started(&webhook("hook", &server.url), folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         server.wait_for(1).await;
         // Also with what else there is to tell.
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a2")).await;
         let got = server.wait_for(3).await;
         let waited = got[1].at.duration_since(got[0].at);
         assert!(waited >= Duration::from_secs(1), "{waited:?}");
@@ -280,9 +287,10 @@ fn a_receiver_that_hangs_delays_itself_alone() {
         text += &webhook("good", &good.url);
         let notifier = started(&text, folder.path()).await;
         for number in 0..20 {
-            notifier.tell(notice(&format!("a{number}")));
+            tell(&notifier, notice(&format!("a{number}"))).await;
         }
-        good.wait_for(20).await;
+        wait_for_rows(&notifier, Standing::Delivered, 20).await;
+        assert_eq!(good.got().len(), 20);
         assert_eq!(hanging.got().len(), 1, "one at a time");
         assert_eq!(rows(&notifier, Standing::Waiting).await.len(), 20);
     });
@@ -302,8 +310,8 @@ fn an_attempt_is_bounded_and_what_is_given_up_can_be_sent_again_or_dropped() {
         let folder = folder();
         let text = webhook("hook", &server.url).replace("\"5s\"", "\"50ms\"");
         let notifier = started(&format!("{text}attempts_max = 2\n"), folder.path()).await;
-        notifier.tell(notice("a1"));
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a1")).await;
+        tell(&notifier, notice("a2")).await;
         let dead = wait_for_rows(&notifier, Standing::Dead, 2).await;
         for row in &dead {
             assert_eq!(
@@ -330,13 +338,13 @@ fn what_a_receiver_will_never_take_is_not_repeated() {
         let server = Receiving::start(&[Does::Answer(422), Does::Answer(200)]).await;
         let folder = folder();
         let notifier = started(&webhook("hook", &server.url), folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         let dead = wait_for_rows(&notifier, Standing::Dead, 1).await.remove(0);
         assert_eq!(
             (dead.attempts, dead.last_error.as_str()),
             (1, "it answered 422")
         );
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a2")).await;
         wait_for_rows(&notifier, Standing::Delivered, 1).await;
     });
 }
@@ -365,7 +373,7 @@ fn redirects_are_not_followed_and_errors_name_no_secret() {
             );
         }
         let notifier = started(&text, folder.path()).await;
-        notifier.tell(notice("a1"));
+        tell(&notifier, notice("a1")).await;
         let dead = wait_for_rows(&notifier, Standing::Dead, 2).await;
         let errors: Vec<&str> = dead.iter().map(|row| row.last_error.as_str()).collect();
         assert_eq!(errors[0], "it answered 307: redirects are not followed");
@@ -377,7 +385,7 @@ fn redirects_are_not_followed_and_errors_name_no_secret() {
         assert!(elsewhere.got().is_empty());
         // What cannot be read is said without what stands in it.
         std::fs::write(&chat, "ftp://x.example/s3cret").unwrap();
-        notifier.tell(notice("a2"));
+        tell(&notifier, notice("a2")).await;
         let dead = wait_for_rows(&notifier, Standing::Dead, 4).await;
         let row = dead
             .iter()
@@ -410,9 +418,8 @@ fn a_restart_in_the_middle_loses_nothing() {
     let text = webhook("hook", &url).replace("\"5s\"", "\"400ms\"");
     run(async {
         let notifier = started(&text, path).await;
-        notifier.tell(notice("a1"));
-        notifier.tell(notice("a2"));
-        notifier.write_down().await;
+        tell(&notifier, notice("a1")).await;
+        tell(&notifier, notice("a2")).await;
         // It is being sent: the connection stands in the server's queue, and nobody answers.
         let mut taken = rows(&notifier, Standing::Waiting).await;
         let began = Instant::now();
@@ -452,22 +459,32 @@ fn a_restart_in_the_middle_loses_nothing() {
 }
 
 #[test]
-fn whoever_tells_never_waits_and_what_is_lost_is_counted() {
-    run(async {
-        let folder = folder();
-        let text = webhook("hook", "http://127.0.0.1:9/");
-        let notifier = Notifier::new(&sections(&text, folder.path()), &issuers()).unwrap();
-        // Nobody takes anything out of the queue.
-        for number in 0..QUEUE_MAX + 3 {
-            notifier.tell(notice(&format!("a{number}")));
-        }
-        assert_eq!(notifier.lost(), 3);
-        let mut other = notice("b");
-        other.event = Event::Denied;
-        let none = Notifier::new(&[], &[]).unwrap();
-        none.tell(other);
-        assert_eq!(none.lost(), 0, "nobody is concerned");
-    });
+fn only_who_is_concerned_gets_a_row_and_what_has_no_room_is_counted() {
+    let folder = folder();
+    let text = webhook("hook", "http://127.0.0.1:9/");
+    let notifier = Notifier::new(&sections(&text, folder.path()), &issuers()).unwrap();
+    let rows = |notifier: &Notifier, notices: Vec<Notice>| {
+        let addressed = notifier.address(notices);
+        let ids = addressed.rows().iter().map(|row| row.id.clone());
+        (ids.collect::<Vec<_>>(), addressed)
+    };
+    let (ids, addressed) = rows(&notifier, vec![notice("a"), notice("b")]);
+    assert_eq!(ids, ["a_requested_hook", "b_requested_hook"]);
+    notifier.posted(addressed);
+    let none = Notifier::new(&[], &[]).unwrap();
+    assert!(rows(&none, vec![notice("a")]).0.is_empty());
+    notifier.0.mailboxes[0]
+        .waiting
+        .store(WAITING_MAX, Ordering::Relaxed);
+    let (ids, addressed) = rows(&notifier, vec![notice("c")]);
+    assert!(ids.is_empty());
+    assert_eq!(
+        notifier.lost(),
+        0,
+        "not before it is known to have happened"
+    );
+    notifier.posted(addressed);
+    assert_eq!(notifier.lost(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use sqlx::Row;
 
+use super::outbox::{self, Delivery};
 use super::{DbRow, State, StateError, seconds};
 use crate::approvals::{Approval, Caller, Manner, Standing, Window};
 
@@ -45,7 +46,7 @@ pub(in crate::control) enum Intake {
 }
 
 impl State {
-    /// Keeps a new approval where there is room for it.
+    /// Keeps a new approval where there is room for it, with the notices that tell of it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -54,8 +55,9 @@ impl State {
         approval: &Approval,
         (gateway, run): (&str, &str),
         most: PendingMax,
+        notices: &[Delivery],
     ) -> Result<Intake, StateError> {
-        let query = "INSERT INTO approval (id, revision, digest, issuer, subject, tenant, key_id, \
+        let insert = "INSERT INTO approval (id, revision, digest, issuer, subject, tenant, key_id, \
                      matter, holds, manner, gateway, run, created_ms, expires_ms, lasts_ms, \
                      standing, changed_ms, history) \
                      SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
@@ -64,7 +66,7 @@ impl State {
                      (SELECT COUNT(*) FROM approval WHERE issuer = $20 AND subject = $21 AND \
                      standing = 'pending') < $22";
         let caller = &approval.caller;
-        let kept = sqlx::query(query)
+        let query = sqlx::query(insert)
             .bind(&approval.id)
             .bind(seconds(approval.revision))
             .bind(&approval.digest)
@@ -86,11 +88,20 @@ impl State {
             .bind(seconds(most.in_all as u64))
             .bind(&caller.issuer)
             .bind(&caller.subject)
-            .bind(seconds(most.per_caller as u64))
-            .execute(&self.pool)
-            .await
-            .map_err(|error| self.failed(&error))?;
-        if kept.rows_affected() == 1 {
+            .bind(seconds(most.per_caller as u64));
+        let kept = async {
+            let mut transaction = self.pool.begin().await?;
+            let is_kept = query.execute(&mut *transaction).await?.rows_affected() == 1;
+            match is_kept {
+                true => {
+                    outbox::add(&mut transaction, notices).await?;
+                    transaction.commit().await?;
+                }
+                false => transaction.rollback().await?,
+            }
+            Ok(is_kept)
+        };
+        if kept.await.map_err(|error| self.failed(&error))? {
             return Ok(Intake::Taken);
         }
         let all = self.pending_approvals().await?;
@@ -100,8 +111,8 @@ impl State {
         })
     }
 
-    /// Writes a change down, with the windows that follow from it; false when the approval has
-    /// changed since it was read, and then nothing is written.
+    /// Writes a change down, with the windows that follow from it and the notices that tell of it;
+    /// false when the approval has changed since it was read, and then nothing is written.
     ///
     /// # Errors
     /// When it cannot be written; then nothing is.
@@ -109,6 +120,7 @@ impl State {
         &self,
         approval: &Approval,
         now_ms: u64,
+        notices: &[Delivery],
     ) -> Result<bool, StateError> {
         let query = "UPDATE approval SET revision = $1, manner = $2, expires_ms = $3, \
                      standing = $4, changed_ms = $5, used_ms = $6, history = $7 \
@@ -156,6 +168,7 @@ impl State {
                 }
                 _ => {}
             }
+            outbox::add(&mut transaction, notices).await?;
             transaction.commit().await?;
             Ok(true)
         };
@@ -283,6 +296,27 @@ impl State {
                      revision > 0 AND manner = 'wait' ORDER BY id";
         let query = sqlx::query(query).bind(run).bind(seconds(since_ms));
         self.ids(query.fetch_all(&self.pool).await)
+    }
+
+    /// What anybody has changed since then, with its revision, the newest first and at most
+    /// `limit`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::control) async fn changed_approvals(
+        &self,
+        since_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, StateError> {
+        let query = "SELECT id, revision FROM approval WHERE changed_ms >= $1 \
+                     ORDER BY changed_ms DESC, id DESC LIMIT $2";
+        let query = sqlx::query(query)
+            .bind(seconds(since_ms))
+            .bind(seconds(limit as u64));
+        let rows = query.fetch_all(&self.pool).await;
+        let changed = |row: &DbRow| Ok((row.try_get("id")?, number(row, "revision")?));
+        let read = rows.and_then(|rows| rows.iter().map(changed).collect());
+        read.map_err(|error| self.failed(&error))
     }
 
     fn ids(&self, rows: Result<Vec<DbRow>, sqlx::Error>) -> Result<Vec<String>, StateError> {

@@ -1,7 +1,7 @@
 //! Notices that are on their way, and those that did not arrive.
 //!
 //! A row is one notice for one receiver, under a name that follows from both, so that telling the
-//! same twice adds nothing. Whoever sends a row takes it first ([`State::take_due`]): it counts the
+//! same twice adds nothing. It is written in the transaction of the change that it tells of. Whoever sends a row takes it first ([`State::take_due`]): it counts the
 //! attempt and sets the next one behind the end of this one, so that a process that dies in between
 //! loses nothing, and two gateways with one state do not send the same at once.
 
@@ -83,24 +83,9 @@ impl State {
     /// # Errors
     /// When they cannot be written.
     pub(in crate::control) async fn tell(&self, deliveries: &[Delivery]) -> Result<(), StateError> {
-        let query = "INSERT INTO notification (id, receiver, standing, notice, told_ms, attempts, \
-                     next_ms, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-                     ON CONFLICT (id) DO NOTHING";
         let told = async {
             let mut transaction = self.pool.begin().await?;
-            for delivery in deliveries {
-                sqlx::query(query)
-                    .bind(&delivery.id)
-                    .bind(&delivery.receiver)
-                    .bind(delivery.standing.as_str())
-                    .bind(serde_json::to_string(&delivery.notice).unwrap_or_default())
-                    .bind(seconds(delivery.told_ms))
-                    .bind(i64::from(delivery.attempts))
-                    .bind(seconds(delivery.next_ms))
-                    .bind(&delivery.last_error)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
+            add(&mut transaction, deliveries).await?;
             transaction.commit().await
         };
         told.await.map_err(|error| self.failed(&error))
@@ -318,6 +303,30 @@ impl State {
             .map(|done| done.rows_affected())
             .map_err(|error| self.failed(&error))
     }
+}
+
+/// Adds notices within a transaction: they are there if and only if what they tell of is.
+pub(super) async fn add(
+    transaction: &mut sqlx::AnyConnection,
+    deliveries: &[Delivery],
+) -> Result<(), sqlx::Error> {
+    let query = "INSERT INTO notification (id, receiver, standing, notice, told_ms, attempts, \
+                 next_ms, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                 ON CONFLICT (id) DO NOTHING";
+    for delivery in deliveries {
+        sqlx::query(query)
+            .bind(&delivery.id)
+            .bind(&delivery.receiver)
+            .bind(delivery.standing.as_str())
+            .bind(serde_json::to_string(&delivery.notice).unwrap_or_default())
+            .bind(seconds(delivery.told_ms))
+            .bind(i64::from(delivery.attempts))
+            .bind(seconds(delivery.next_ms))
+            .bind(&delivery.last_error)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(())
 }
 
 fn standing(row: &DbRow) -> Result<Standing, sqlx::Error> {
