@@ -176,6 +176,26 @@ fn long_prompts_are_held_by_an_estimate() {
         over: 10,
     };
     assert_eq!(held.holds[0].cause, cause);
+    // Its words are all that a record keeps of how long it was.
+    let told = format!("{}: {cause}", held.holds[0].name);
+    assert_eq!(HoldCause::tokens_told(&told), Some(11));
+    for other in [
+        "the operation is \"infer\"",
+        "the prompt has many tokens",
+        "",
+    ] {
+        assert_eq!(HoldCause::tokens_told(other), None);
+    }
+    let scope = policy.scope(&[]);
+    let asks = |operation| -> Vec<(String, Option<u64>)> {
+        let asking = scope.asks_about(operation, Some("m"));
+        asking.map(|(name, over)| (name.to_owned(), over)).collect()
+    };
+    assert_eq!(
+        asks(Operation::Infer),
+        [("long prompts ask".to_owned(), Some(10))]
+    );
+    assert!(asks(Operation::Embed).is_empty());
     let ids = r#"{"model": "m", "prompt": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}"#;
     let held = inspect(&policy, &[], &route("/v1/completions"), ids);
     assert_eq!(held.action, Action::Hold, "token ids are tokens");

@@ -43,6 +43,51 @@ action = "block"
 }
 
 #[test]
+fn a_text_says_who_must_approve_it_and_whether_it_could_pass_then() {
+    let policy = policy_of(
+        r#"
+[[grant]]
+groups = ["*"]
+models = ["*"]
+operations = ["infer"]
+[[guard]]
+name = "ask"
+direction = "request"
+rules = ["customer"]
+action = "hold"
+approvers = { groups = ["security"] }
+[[guard]]
+name = "hide"
+direction = "request"
+rules = ["customs"]
+action = "mask"
+"#,
+    );
+    let scope = policy.scope(&everyone());
+    let way = Direction::Request;
+    let look = |text: &str| policy.inspect_text(&scope, way, "query", text);
+    let held = look(&"CUST-12345678 ".repeat(FINDINGS_MAX * 2));
+    assert_eq!((held.action, held.masks), (Action::Hold, false));
+    let holds = scope.held_by(held.held);
+    assert_eq!(holds.len(), 1, "each guard once");
+    assert_eq!(
+        (&*holds[0].name, holds[0].cause.rule()),
+        ("ask", "customer")
+    );
+    assert_eq!(
+        holds[0].cause.to_string(),
+        "rule \"customer\" matched in query"
+    );
+    // The list of findings is full before the mask comes.
+    let both = format!("{}CUSTOMS 123", "CUST-12345678 ".repeat(FINDINGS_MAX));
+    let both = look(&both);
+    assert_eq!((both.action, both.masks), (Action::Hold, true));
+    let masked = look("CUSTOMS 123");
+    assert_eq!((masked.action, masked.masks), (Action::Mask, true));
+    assert!(masked.held.is_empty());
+}
+
+#[test]
 fn without_a_guard_everything_is_allowed() {
     let off = PolicySet::allow_all();
     let scope = off.scope(&everyone());

@@ -4,7 +4,7 @@
 //! parts joined, under a context string of its own, so that no digest made elsewhere is one of these.
 
 /// Changes whenever the parts or their order do: approvals of another form then fit nothing.
-const CONTEXT: &str = "penstock 2026-11 approval of a canonical request, v1";
+const CONTEXT: &str = "penstock 2026-11 approval of a canonical request, v2";
 
 /// A request in the form in which it is approved.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,9 @@ pub struct Canonical<'a> {
     pub query: Option<&'a str>,
     /// The whole `content-type`: the boundary of a form decides how its body is read.
     pub media: &'a str,
+    /// Header fields that something holds, in the order in which they were sent: names in lower
+    /// case, and values.
+    pub fields: &'a [(String, Vec<u8>)],
     /// As the model would get it: decoded, and masked.
     pub body: &'a [u8],
     /// Who vouches for the caller.
@@ -50,6 +53,11 @@ impl Canonical<'_> {
         part(Some(self.path.as_bytes()));
         part(self.query.map(str::as_bytes));
         part(Some(self.media.as_bytes()));
+        part(Some(&(self.fields.len() as u64).to_le_bytes()));
+        for (name, value) in self.fields {
+            part(Some(name.as_bytes()));
+            part(Some(value));
+        }
         part(Some(self.body));
         part(Some(self.issuer.as_bytes()));
         part(Some(self.subject.as_bytes()));
@@ -69,11 +77,16 @@ mod tests {
 
     #[test]
     fn every_part_counts_and_none_runs_into_the_next() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        let one = [field("x-note", "a")];
+        let (other, renamed) = ([field("x-note", "b")], [field("x-not", "ea")]);
+        let two = [field("x-note", "a"), field("x-more", "")];
         let plain = Canonical {
             method: "POST",
             path: "/v1/chat",
             query: None,
             media: "application/json",
+            fields: &[],
             body: b"{}",
             issuer: "i",
             subject: "s",
@@ -107,6 +120,22 @@ mod tests {
             },
             Canonical {
                 body: b"{ }",
+                ..plain
+            },
+            Canonical {
+                fields: &one,
+                ..plain
+            },
+            Canonical {
+                fields: &other,
+                ..plain
+            },
+            Canonical {
+                fields: &renamed,
+                ..plain
+            },
+            Canonical {
+                fields: &two,
                 ..plain
             },
             Canonical { body: b"", ..plain },

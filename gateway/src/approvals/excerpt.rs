@@ -58,9 +58,7 @@ pub fn excerpts(show: Show, body: &[u8], findings: &[Finding], held_at: &[&str])
             places.push((*place).to_owned());
         }
     }
-    // The list of findings ends at its bound: what else there is to hide is not known then.
-    let acting = findings.iter().filter(|it| it.observed.is_none()).count();
-    let readable = show != Show::Nothing && body.len() <= BODY_BYTES_MAX && acting < FINDINGS_MAX;
+    let readable = is_readable(show, body.len(), findings);
     let read = || serde_json::from_slice::<Value>(body).ok();
     let document = readable.then(read).flatten();
     if places.is_empty()
@@ -74,6 +72,25 @@ pub fn excerpts(show: Show, body: &[u8], findings: &[Finding], held_at: &[&str])
         Excerpt { location, text }
     };
     places.into_iter().map(of).collect()
+}
+
+/// The excerpt of a text that stands outside the body, in which something holds the request. All of
+/// the findings are of this text.
+#[must_use]
+pub fn excerpt(show: Show, location: String, text: &str, findings: &[Finding]) -> Excerpt {
+    let found_at = findings.first().map(|it| it.location.as_str());
+    let found_at = found_at.filter(|_| is_readable(show, text.len(), findings));
+    Excerpt {
+        text: found_at.and_then(|found_at| shown(show, text, found_at, findings)),
+        location,
+    }
+}
+
+/// Whether anything may be shown. The list of findings ends at its bound: what else there is to
+/// hide is not known then.
+fn is_readable(show: Show, bytes: usize, findings: &[Finding]) -> bool {
+    let acting = findings.iter().filter(|it| it.observed.is_none()).count();
+    show != Show::Nothing && bytes <= BODY_BYTES_MAX && acting < FINDINGS_MAX
 }
 
 /// The text with what is to be hidden replaced; `None` where a finding does not fit it.
@@ -313,6 +330,30 @@ mod tests {
             None
         );
         assert_eq!(text_at(&serde_json::json!([["x"]]), "[0][0]"), Some("x"));
+    }
+
+    #[test]
+    fn texts_outside_the_body_are_shown_by_the_same_policy() {
+        let text = "please export the weights of card 4111";
+        let found = [
+            finding("export", Action::Hold, "header", 7..25),
+            finding("card", Action::Mask, "header", 34..38),
+        ];
+        let of = |show, found: &[Finding]| excerpt(show, "header x-note".to_owned(), text, found);
+        let masked = of(Show::Masked, &found);
+        assert_eq!(masked.location, "header x-note");
+        assert_eq!(
+            masked.text.as_deref(),
+            Some("please [export] of card [card]")
+        );
+        let everything = of(Show::Everything, &found).text;
+        assert_eq!(
+            everything.as_deref(),
+            Some("please export the weights of card [card]")
+        );
+        assert_eq!(of(Show::Nothing, &found).text, None);
+        let cut = vec![found[0].clone(); FINDINGS_MAX];
+        assert_eq!(of(Show::Masked, &cut).text, None);
     }
 
     proptest::proptest! {

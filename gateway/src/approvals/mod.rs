@@ -27,5 +27,5 @@ pub use desk::{
 };
 pub use digest::Canonical;
 pub(crate) use excerpt::text_at;
-pub use excerpt::{Excerpt, Show, excerpts};
+pub use excerpt::{Excerpt, Show, excerpt, excerpts};
 pub use preference::Preference;

@@ -201,16 +201,38 @@ const PLAIN: [&str; 9] = [
     "x-stainless-",
 ];
 
+/// The longest name of a field that approvers are shown.
+const NAME_BYTES_MAX: usize = 64;
+
 /// What guards say of the texts in a head, outside the body.
 pub(super) struct HeadVerdict {
+    /// The worst that was found.
+    pub(super) action: Action,
     /// Everything that was found.
     pub(super) findings: Vec<Finding>,
     /// Fields that must not go on.
     pub(super) withheld: Vec<String>,
+    /// Texts that people must be asked about.
+    pub(super) held: Vec<HeldText>,
+}
+
+/// A text outside the body in which something must be approved.
+pub(super) struct HeldText {
+    /// Where it stands, for approvers.
+    pub(super) place: String,
+    /// As guards read it.
+    pub(super) text: String,
+    /// A field's name, in lower case, and its value, as sent; nothing of the query, which is bound
+    /// to an approval in any case.
+    pub(super) field: Option<(String, Vec<u8>)>,
+    /// What was found in it.
+    pub(super) findings: Vec<Finding>,
+    /// The first finding of each guard that holds it.
+    pub(super) held: Vec<Finding>,
 }
 
 /// Looks at the values of all fields that would go on. A masked value has no meaning to whoever
-/// reads the field, so the field goes; the caller of this decides what a block comes to.
+/// reads the field, so the field goes; the caller of this decides what a block and a hold come to.
 pub(super) fn inspect_fields(
     policy: &PolicySet,
     scope: &Scope,
@@ -219,8 +241,10 @@ pub(super) fn inspect_fields(
     passes: impl Fn(&str) -> bool,
 ) -> HeadVerdict {
     let mut verdict = HeadVerdict {
+        action: Action::Allow,
         findings: Vec::new(),
         withheld: Vec::new(),
+        held: Vec::new(),
     };
     for (name, value) in fields.end_to_end() {
         let plain = PLAIN.iter().any(|plain| {
@@ -233,9 +257,26 @@ pub(super) fn inspect_fields(
         }
         let text = String::from_utf8_lossy(value);
         let found = policy.inspect_text(scope, direction, "header", &text);
-        if found.action >= Action::Mask {
+        if found.masks || matches!(found.action, Action::Mask | Action::Block) {
             verdict.withheld.push(name.to_owned());
         }
+        if !found.held.is_empty() {
+            // Nobody has looked at the name, which the caller chose as well.
+            let look = || policy.inspect_text(scope, direction, "header", name);
+            let is_shown = name.len() <= NAME_BYTES_MAX && look().findings.is_empty();
+            let name = name.to_ascii_lowercase();
+            verdict.held.push(HeldText {
+                place: match is_shown {
+                    true => format!("header {name}"),
+                    false => "header".to_owned(),
+                },
+                text: text.into_owned(),
+                field: Some((name, value.to_vec())),
+                findings: found.findings.clone(),
+                held: found.held,
+            });
+        }
+        verdict.action = verdict.action.max(found.action);
         verdict.findings.extend(found.findings);
     }
     verdict

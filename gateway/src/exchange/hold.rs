@@ -9,16 +9,17 @@
 
 use std::time::Duration;
 
-use penstock_policies::{Covers, Hold, HoldCause, RequestVerdict};
+use penstock_policies::{Covers, Hold, HoldCause, RequestVerdict, Scope};
 use penstock_recorder::frame::{self, Outcome};
 
 use super::admit::Admitted;
 use super::answer::Answer;
 use super::context::{Core, unix_ns};
+use super::heads::HeldText;
 use super::inspect::{Cleared, Forwarded, UpstreamRequest};
 use crate::approvals::{
     Approval, Caller, Canonical, Claim, Event, EventKind, Excerpt, Grant, HeldBy, Manner, Matter,
-    Preference, Refusal, Rules, Standing, Ticket, UseError, Wanted, excerpts,
+    Preference, Refusal, Rules, Standing, Ticket, UseError, Wanted, excerpt, excerpts,
 };
 use crate::cutoff::format_time;
 use crate::http1::{self, Persistence, RequestHead, ResponseFraming, ResponseWriter, Version};
@@ -28,6 +29,8 @@ use crate::tap::clip;
 pub const APPROVAL_FIELD: &str = "x-penstock-approval";
 /// What an approver sees of texts that the caller chose.
 const TEXT_BYTES_MAX: usize = 512;
+/// Texts outside the body that an approver sees.
+const OUTSIDE_MAX: usize = 8;
 /// No id is longer.
 const ID_BYTES_MAX: usize = 64;
 
@@ -35,6 +38,8 @@ const ID_BYTES_MAX: usize = 64;
 pub(super) struct Holding {
     pub(super) holds: Vec<Hold>,
     pub(super) excerpts: Vec<Excerpt>,
+    /// Fields that go on and that something holds: name in lower case, value.
+    pub(super) fields: Vec<(String, Vec<u8>)>,
     pub(super) stream: bool,
     pub(super) prompt_tokens: u64,
 }
@@ -61,18 +66,35 @@ pub struct Held {
 // === impl Holding ===
 
 impl Holding {
-    /// What the guards said about this body, which is not masked.
-    pub(super) fn of(core: &Core, verdict: &RequestVerdict, body: &[u8]) -> Self {
+    /// What the guards said about this body, which is not masked, and about texts outside it.
+    pub(super) fn of(
+        core: &Core,
+        scope: &Scope,
+        verdict: &RequestVerdict,
+        body: &[u8],
+        outside: Vec<HeldText>,
+    ) -> Self {
+        let show = core.node.desk.rules().show;
+        let (mut holds, mut fields, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+        for text in outside {
+            if shown.len() < OUTSIDE_MAX {
+                shown.push(excerpt(show, text.place, &text.text, &text.findings));
+            }
+            holds.extend(scope.held_by(text.held));
+            fields.extend(text.field);
+        }
         let at = |hold: &'_ Hold| match &hold.cause {
             HoldCause::Rule { location, .. } => Some(location.clone()),
             HoldCause::Operation(_) | HoldCause::PromptTokens { .. } => None,
         };
         let places: Vec<String> = verdict.holds.iter().filter_map(at).collect();
         let places: Vec<&str> = places.iter().map(String::as_str).collect();
-        let show = core.node.desk.rules().show;
+        shown.extend(excerpts(show, body, &verdict.findings, &places));
+        holds.extend(verdict.holds.iter().cloned());
         Self {
-            holds: verdict.holds.clone(),
-            excerpts: excerpts(show, body, &verdict.findings, &places),
+            holds,
+            excerpts: shown,
+            fields,
             stream: verdict.stream == Some(true),
             prompt_tokens: verdict.prompt_tokens,
         }
@@ -97,6 +119,7 @@ impl Held {
             path: head.path(),
             query: head.query(),
             media: head.fields.text("content-type").unwrap_or_default(),
+            fields: &holding.fields,
             body: &cleared.body,
             issuer: &principal.issuer,
             subject: &principal.subject,
@@ -313,7 +336,6 @@ impl Held {
         if self.recorded == 0 {
             self.happened(&ticket.id, EventKind::Requested, "");
         }
-        let why: Vec<String> = self.holds.iter().map(why).collect();
         let until = format_time(ticket.expires_unix);
         let what = match ticket.approved {
             true => "It has been approved: send",
@@ -322,7 +344,7 @@ impl Held {
         let message = format!(
             "This request needs a person's approval, by {}. {what} the same request again with the \
              header \"{APPROVAL_FIELD}: {}\"; approvers find it at {} until {until}.",
-            why.join("; and by "),
+            self.asked(),
             ticket.id,
             ticket.url,
         );
@@ -381,12 +403,17 @@ impl Held {
         self.refuse(answer, Outcome::GatewayFailed)
     }
 
+    /// Who must approve it and why: `1 of security ("ask first": the operation is "infer")`.
+    pub(crate) fn asked(&self) -> String {
+        let why: Vec<String> = self.holds.iter().map(why).collect();
+        why.join("; and by ")
+    }
+
     /// What a rehearsal says of it: nobody is asked.
     pub(crate) fn rehearsed(mut self) -> Answer {
-        let why: Vec<String> = self.holds.iter().map(why).collect();
         let message = format!(
             "This request needs a person's approval, by {}.",
-            why.join("; and by ")
+            self.asked()
         );
         self.refuse(
             Answer::new(403, "approval_required", message),
@@ -523,8 +550,8 @@ fn unusable(error: UseError, history: &[Event]) -> (&'static str, String) {
         ),
         UseError::Other => (
             "approval_mismatch",
-            "This approval is for another request: method, path, query, media type and body must \
-             be the same.",
+            "This approval is for another request: method, path, query, media type, body and the \
+             header fields that were held must be the same.",
         ),
         UseError::Over(Standing::Denied) => {
             let denied = history.iter().rfind(|it| it.event == EventKind::Denied);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use penstock_policies::mask::Vault;
 use penstock_policies::{
-    Action, DecodeBounds, Direction, FINDINGS_MAX, RequestBody, RequestVerdict, Route, Scope,
-    decode_content,
+    Action, DecodeBounds, Direction, FINDINGS_MAX, Finding, RequestBody, RequestVerdict, Route,
+    Scope, decode_content,
 };
 use penstock_recorder::frame::Outcome;
 
@@ -13,7 +13,7 @@ use super::Call;
 use super::admit::{Admitted, too_large};
 use super::answer::Answer;
 use super::context::{InForce, unix_ns};
-use super::heads::{self, UpstreamHead};
+use super::heads::{self, HeldText, UpstreamHead};
 use super::hold::{Held, Holding};
 use crate::http1::{Method, RequestHead};
 use crate::tap::Moment;
@@ -139,7 +139,7 @@ impl Admitted {
     ) -> Result<(Cleared, Option<Holding>), (Answer, Outcome)> {
         let refused = |answer: Answer| (answer, Outcome::Refused);
         let core = self.call.core.clone();
-        self.judge_head(head)?;
+        let outside = self.judge_head(head)?;
         let body = self.decode(head, body).map_err(refused)?;
         let media = head.fields.text("content-type").unwrap_or_default();
         let inspected = if self.route.body == RequestBody::Form {
@@ -171,38 +171,53 @@ impl Admitted {
             self.call.record.control(&format!("inspect {kind}"), false);
         }
         self.call.record.moment(Moment::Inspected, unix_ns());
-        self.judge(verdict, body)
+        self.judge(verdict, body, outside)
     }
 
-    /// Acts on what guards find in the query and in the fields that would go on: no side door.
-    fn judge_head(&mut self, head: &RequestHead) -> Result<(), (Answer, Outcome)> {
+    /// Acts on what guards find in the query and in the fields that would go on: no side door. What
+    /// of it people must be asked about.
+    fn judge_head(&mut self, head: &RequestHead) -> Result<Vec<HeldText>, (Answer, Outcome)> {
         if !self.scope.guards_request() && !self.scope.observes_request() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let core = self.call.core.clone();
         let (policy, scope) = (&self.in_force.policy, &self.scope);
         let way = Direction::Request;
         let mut found =
             heads::inspect_fields(policy, scope, way, &head.fields, heads::passes_to_model);
-        let mut stops = found
-            .findings
-            .iter()
-            .position(|finding| finding.action > Action::Mask);
+        let first = |listed: &[Finding], stops: &[Action]| {
+            let mut listed = listed.iter();
+            listed.find(|it| stops.contains(&it.action)).cloned()
+        };
+        let blocks = found.action == Action::Block;
+        let mut stops = blocks.then(|| first(&found.findings, &[Action::Block]));
         if let Some(query) = head.query() {
-            let query = heads::percent_decode(query);
-            let verdict = policy.inspect_text(scope, way, "query", &query);
+            let text = heads::percent_decode(query);
+            let verdict = policy.inspect_text(scope, way, "query", &text);
             // A query with a hole in it means something else; so a mask, too, refuses it.
-            if stops.is_none() && verdict.action >= Action::Mask {
-                stops = Some(found.findings.len());
+            let stopping = [Action::Mask, Action::Block];
+            if stops.is_none() && (verdict.masks || stopping.contains(&verdict.action)) {
+                stops = Some(first(&verdict.findings, &stopping));
+            }
+            if !verdict.held.is_empty() {
+                found.held.push(HeldText {
+                    place: "query".to_owned(),
+                    text,
+                    field: None,
+                    findings: verdict.findings.clone(),
+                    held: verdict.held,
+                });
             }
             found.findings.extend(verdict.findings);
         }
         self.call.found(unix_ns(), way, &found.findings);
         self.withheld = found.withheld;
-        let Some(stops) = stops else { return Ok(()) };
+        let Some(finding) = stops else {
+            return Ok(found.held);
+        };
         core.counters.blocked.bump();
         let what = "The request was blocked before it reached the model.";
-        let answer = Answer::blocked(found.findings.get(stops), "request_blocked", what);
+        let answer = Answer::blocked(finding.as_ref(), "request_blocked", what);
         Err((answer, Outcome::Blocked))
     }
 
@@ -225,17 +240,22 @@ impl Admitted {
         decode_content(encoding, &body, &bounds).map_err(Answer::from)
     }
 
-    /// Acts on what the guards said, and records it.
+    /// Acts on what the guards said, and records it. `outside`: what holds the request besides.
     fn judge(
         &mut self,
         verdict: RequestVerdict,
         body: Vec<u8>,
+        outside: Vec<HeldText>,
     ) -> Result<(Cleared, Option<Holding>), (Answer, Outcome)> {
         let core = self.call.core.clone();
         let now = unix_ns();
         self.call.found(now, Direction::Request, &verdict.findings);
         let mut holding = None;
-        match verdict.action {
+        let action = match outside.is_empty() {
+            true => verdict.action,
+            false => verdict.action.max(Action::Hold),
+        };
+        match action {
             Action::Block => {
                 core.counters.blocked.bump();
                 let mut findings = verdict.findings.iter();
@@ -246,7 +266,7 @@ impl Admitted {
             }
             Action::Hold => {
                 core.counters.held.bump();
-                holding = Some(Holding::of(&core, &verdict, &body));
+                holding = Some(Holding::of(&core, &self.scope, &verdict, &body, outside));
             }
             Action::Mask => core.counters.masked_requests.bump(),
             Action::Allow | Action::Flag => {}

@@ -6,6 +6,7 @@ mod witness;
 
 mod answers;
 mod approvals;
+mod approvals_head;
 mod approvals_notices;
 mod approvals_state;
 mod approvals_wait;

@@ -2,7 +2,8 @@
 //!
 //! Such a text is never rewritten, because what a field means is between its sender and the server;
 //! so there is a verdict and no masked copy. Who asks decides what [`Action::Mask`] comes to: the
-//! match must not pass, and to refuse the message is the plain answer.
+//! match must not pass, and to refuse the message is the plain answer. What must be approved,
+//! [`Scope::held_by`] says.
 
 use crate::policy::{Asked, PolicySet, Scope};
 use crate::verdict::{Action, Direction, Finding, Findings};
@@ -14,6 +15,10 @@ pub struct TextVerdict {
     pub action: Action,
     /// What was found, without the values; at most [`crate::FINDINGS_MAX`].
     pub findings: Vec<Finding>,
+    /// Something in it must not pass as it is, and would be replaced in a body.
+    pub masks: bool,
+    /// The first finding of each guard that holds, listed or not.
+    pub held: Vec<Finding>,
 }
 
 // === impl PolicySet ===
@@ -37,17 +42,19 @@ impl PolicySet {
         };
         let look = |asked: Option<Asked<'_>>| {
             let mut findings = Findings::default();
-            if let Some((engine, sieve)) = asked {
-                engine.mask(sieve, text, &mut findings, &|| location.to_owned());
-            }
-            findings
+            let masked = asked.and_then(|(engine, sieve)| {
+                engine.mask(sieve, text, &mut findings, &|| location.to_owned())
+            });
+            (findings, masked.is_some())
         };
-        let mut acting = look(guarded);
+        let (mut acting, masks) = look(guarded);
         let mut findings = acting.take();
-        findings.extend(look(observed).take_observed());
+        findings.extend(look(observed).0.take_observed());
         TextVerdict {
             action: acting.worst(),
             findings,
+            masks,
+            held: acting.take_held(),
         }
     }
 }

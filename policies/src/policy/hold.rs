@@ -33,6 +33,9 @@ const OPERATION_RULE: &str = "operation";
 /// The rule of a finding that says that a call is held for the length of its prompt.
 const TOKENS_RULE: &str = "prompt-tokens";
 
+/// How a cause says how long a prompt is.
+const TOKENS_TOLD: &str = "the prompt has ";
+
 /// Who may let a held request go on, and what their approval is good for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approvers {
@@ -153,6 +156,13 @@ impl HoldCause {
             HoldCause::PromptTokens { .. } => TOKENS_RULE,
         }
     }
+
+    /// The length of a prompt as the text of such a cause says it: records keep no other trace of
+    /// it.
+    pub fn tokens_told(text: &str) -> Option<u64> {
+        let (_, told) = text.rsplit_once(TOKENS_TOLD)?;
+        told.split_once(' ')?.0.parse().ok()
+    }
 }
 
 impl fmt::Display for HoldCause {
@@ -163,7 +173,7 @@ impl fmt::Display for HoldCause {
             }
             HoldCause::Operation(operation) => write!(f, "the operation is \"{operation}\""),
             HoldCause::PromptTokens { counted, over } => {
-                write!(f, "the prompt has {counted} tokens, more than {over}")
+                write!(f, "{TOKENS_TOLD}{counted} tokens, more than {over}")
             }
         }
     }
@@ -224,13 +234,8 @@ impl HoldRule {
 // === impl Scope ===
 
 impl Scope {
-    /// Adds to a verdict what must be approved: `held` has the finding of each guard that holds.
-    pub(crate) fn hold(
-        &self,
-        route: &Route,
-        mut verdict: RequestVerdict,
-        held: Vec<Finding>,
-    ) -> RequestVerdict {
+    /// What must be approved for these findings of guards that hold.
+    pub fn held_by(&self, held: Vec<Finding>) -> Vec<Hold> {
         let mut holds = Vec::new();
         for finding in held {
             let approvers = self.approvers_of(&finding.guard);
@@ -249,6 +254,29 @@ impl Scope {
                 approvers: approvers.clone(),
             }));
         }
+        holds
+    }
+
+    /// The `[[hold]]`s that ask about such a call, whatever is said in it: their names, and the
+    /// number of tokens from which on those ask that ask about long prompts only.
+    pub fn asks_about(
+        &self,
+        operation: Operation,
+        model: Option<&str>,
+    ) -> impl Iterator<Item = (&str, Option<u64>)> {
+        let rules = self.holds().iter();
+        let asking = rules.filter(move |rule| !rule.observe && rule.is_about(operation, model));
+        asking.map(|rule| (&*rule.name, rule.prompt_tokens))
+    }
+
+    /// Adds to a verdict what must be approved: `held` has the finding of each guard that holds.
+    pub(crate) fn hold(
+        &self,
+        route: &Route,
+        mut verdict: RequestVerdict,
+        held: Vec<Finding>,
+    ) -> RequestVerdict {
+        let mut holds = self.held_by(held);
         for rule in self.holds() {
             let model = verdict.model.as_deref();
             let Some(cause) = rule.cause(route.operation, model, verdict.prompt_tokens) else {
