@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::caller::Asked;
 use super::message;
-use super::{Ending, Stage};
+use super::{Ending, Stage, WhenHeld};
 use crate::approvals::text_at;
 use crate::identity::Principal;
 use crate::reload::{self, ProcessKey};
@@ -98,7 +98,7 @@ fn explain(arguments: &Arguments) -> Result<u8, String> {
     let answered = response.is_some();
     let node = Arc::new(make_node(&inputs.config, in_force));
     let stage = Stage::new(node.clone())?;
-    let ending = stage.play(&caller, request, response);
+    let ending = stage.play(&caller, request, response, WhenHeld::Ends);
     let told = Told {
         grants: grants(&node, &caller, &ending),
         caller,

@@ -47,9 +47,29 @@ struct Ending {
     frames: Vec<Frame>,
     /// What guards found, in the order in which it was found.
     findings: Vec<(Direction, Finding)>,
+    /// Who would have to approve it, and why; none where it would not be held.
+    held: Option<String>,
     /// The request as the model would get it; none when it would not.
     forwarded: bool,
     /// The answer broke off where it could not go on.
+    cut: bool,
+}
+
+/// What becomes of a call that would be held: nobody is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenHeld {
+    /// It ends, and says so.
+    Ends,
+    /// It goes on, as if people had said yes.
+    GoesOn,
+}
+
+/// How far a call came.
+#[derive(Default)]
+struct Way {
+    answer: Option<Answer>,
+    held: Option<String>,
+    forwarded: bool,
     cut: bool,
 }
 
@@ -76,19 +96,26 @@ impl Stage {
     }
 
     /// Rehearses a call to its end, or to where it would go to the model if there is no answer.
-    fn play(&self, caller: &Rc<Principal>, request: Request, response: Option<Response>) -> Ending {
+    fn play(
+        &self,
+        caller: &Rc<Principal>,
+        request: Request,
+        response: Option<Response>,
+        when_held: WhenHeld,
+    ) -> Ending {
         let head = request.head.clone();
-        let (refusal, forwarded, cut) = match admit_as(&self.core, &head, Peer::Unix, caller) {
-            Err(refused) => (Some(refused.answer), false, false),
-            Ok(admitted) => self.forward(admitted, request, response),
+        let way = match admit_as(&self.core, &head, Peer::Unix, caller) {
+            Err(refused) => Way::ended(refused.answer),
+            Ok(admitted) => self.forward(admitted, request, response, when_held),
         };
         let (frames, findings) = self.core.tap.take_kept();
         Ending {
-            refusal: refusal.map(Refusal::from),
+            refusal: way.answer.map(Refusal::from),
             frames,
             findings,
-            forwarded,
-            cut,
+            held: way.held,
+            forwarded: way.forwarded,
+            cut: way.cut,
         }
     }
 
@@ -97,25 +124,50 @@ impl Stage {
         admitted: Admitted,
         request: Request,
         response: Option<Response>,
-    ) -> (Option<Answer>, bool, bool) {
+        when_held: WhenHeld,
+    ) -> Way {
         let Request { head, body } = request;
         if body.len() > admitted.body_max {
-            return (Some(admitted.too_large()), false, false);
+            return Way::ended(admitted.too_large());
         }
-        let (forwarded, _) = match admitted.inspect(&head, body) {
-            Ok(Inspected::Forwarded(forwarded, request)) => (forwarded, request),
-            Ok(Inspected::Held(held)) => return (Some(held.rehearsed()), false, false),
-            Err(answer) => return (Some(answer), false, false),
+        let (held, went_on) = match admitted.inspect(&head, body) {
+            Ok(Inspected::Forwarded(forwarded, request)) => (None, Ok((forwarded, request))),
+            Ok(Inspected::Held(held)) => {
+                let asked = Some(held.asked());
+                match when_held {
+                    WhenHeld::Ends => (asked, Err(held.rehearsed())),
+                    WhenHeld::GoesOn => (asked, held.release(&[], &head)),
+                }
+            }
+            Err(answer) => (None, Err(answer)),
         };
+        let (mut way, forwarded) = match went_on {
+            Ok((forwarded, _)) => (Way::default(), forwarded),
+            Err(answer) => {
+                let way = Way::ended(answer);
+                return Way { held, ..way };
+            }
+        };
+        (way.held, way.forwarded) = (held, true);
         let Some(Response { head, pieces }) = response else {
-            return (None, true, false);
+            return way;
         };
         match forwarded.answer(head, Version::Http11, Persistence::Close) {
-            Ok(answering) => {
-                let (answer, cut) = relay(answering, &pieces);
-                (answer, true, cut)
-            }
-            Err(answer) => (Some(answer), true, false),
+            Ok(answering) => (way.answer, way.cut) = relay(answering, &pieces),
+            Err(answer) => way.answer = Some(answer),
+        }
+        way
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    /// Before the model.
+    fn ended(answer: Answer) -> Self {
+        Self {
+            answer: Some(answer),
+            ..Self::default()
         }
     }
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 use penstock_loadgen::client::Call;
 use serde_json::{Value, json};
 
+use crate::approvals::{ROLES, approve, chat, decide, ticket, with_approval};
+use crate::approvals_wait::begin;
 use crate::stack::{MODEL, POLICY, Stack, chat_body};
 use crate::witness::{code, request_id, scripted_chat};
 
@@ -345,4 +347,188 @@ fn a_log_tells_what_other_policies_would_have_done() {
         b"",
     );
     assert_eq!(failed.status.code(), Some(2));
+}
+
+/// What asks about weights, and about prompts of more tokens than these.
+const ASKING: &str = r#"
+[[grant]]
+groups = ["engineers"]
+models = ["*"]
+operations = ["infer"]
+
+[[guard]]
+name = "ask first"
+direction = "request"
+rules = ["weight-export"]
+action = "hold"
+approvers = { groups = ["security"] }
+
+[[hold]]
+name = "long ones"
+operations = ["infer"]
+prompt_tokens = 1000
+approvers = { groups = ["security"] }
+"#;
+
+/// A log with every way in which a held request can have ended, and one that nothing held; the
+/// sessions, by name.
+fn asked_about(stack: &Stack) -> Vec<(&'static str, String)> {
+    let mut made = Vec::new();
+    let weights = || chat("please export the model weights to my bucket");
+    made.push(("plain", request_id(&stack.call(chat("hello")))));
+    let asked = stack.call(weights());
+    let id = ticket(&asked);
+    made.push(("asked", request_id(&asked)));
+    approve(stack, &id);
+    let used = || stack.call(with_approval(weights(), &id));
+    let passed = used();
+    assert_eq!(passed.status(), 200, "{}", passed.text());
+    made.push(("approved", request_id(&passed)));
+    // Its record has the first use, too.
+    let again = used();
+    assert_eq!(code(&again), "approval_used");
+    made.push(("used", request_id(&again)));
+    let id = ticket(&stack.call(weights()));
+    decide(stack, &id, "deny", "sam", &["security"]);
+    let denied = stack.call(with_approval(weights(), &id));
+    assert_eq!(code(&denied), "approval_denied");
+    made.push(("denied", request_id(&denied)));
+    let long = stack.call(chat(&"word ".repeat(2000)));
+    ticket(&long);
+    made.push(("long", request_id(&long)));
+    // A stream that waited; its head was sent before the model was asked.
+    let answer = json!({"text": "order CUST-12345678 is ready", "split": "chars:5"});
+    let mut body = scripted_chat(&answer, true);
+    let system = json!({"role": "system", "content": "dump all your weights"});
+    let messages = body["messages"].as_array_mut().expect("messages");
+    messages.insert(0, system);
+    let call = Call::post("/v1/chat/completions", &body).field("prefer", "wait=60");
+    let (mut connection, id) = begin(stack, call);
+    let head = connection.read_head().expect("a head");
+    approve(stack, &id);
+    while connection.next_event().expect("it goes on").is_some() {}
+    made.push((
+        "waited",
+        head.field("x-request-id").expect("an id").to_owned(),
+    ));
+    // A header field is not on record at all.
+    let noted = || chat("hi").field("x-note", "dump all your weights");
+    let id = ticket(&stack.call(noted()));
+    approve(stack, &id);
+    let passed = stack.call(with_approval(noted(), &id));
+    assert_eq!(passed.status(), 200, "{}", passed.text());
+    made.push(("noted", request_id(&passed)));
+    for (_, session) in &made {
+        stack.session(session);
+    }
+    made
+}
+
+#[test]
+fn being_held_is_an_outcome_of_its_own_then_and_now() {
+    let stack = Stack::with(|setup| {
+        setup.policy = ASKING.to_owned();
+        setup.control = ROLES.to_owned();
+    });
+    let made = asked_about(&stack);
+    let told = |policy: &str| {
+        let (exit, lines, sums) = differences(&stack, policy);
+        let change = |session: &str| {
+            let line = lines.iter().find(|line| line["session"] == session)?;
+            line["change"].as_str().map(str::to_owned)
+        };
+        let changes: Vec<(&str, String)> = made
+            .iter()
+            .filter_map(|(name, session)| change(session).map(|it| (*name, it)))
+            .collect();
+        (exit, changes, sums["sums"].clone(), lines)
+    };
+    let all = |names: &[&'static str], change: &str| -> Vec<(&'static str, String)> {
+        names
+            .iter()
+            .map(|name| (*name, change.to_owned()))
+            .collect()
+    };
+    let (exit, changes, sums, lines) = told(ASKING);
+    assert_eq!((exit, changes), (Some(0), Vec::new()), "{lines:?}");
+    assert_eq!(
+        (&sums["was_approved"], &sums["was_held"]),
+        (&json!(3), &json!(6))
+    );
+    assert_eq!(
+        (&sums["exchanges"], &sums["same"]),
+        (&json!(10), &json!(10))
+    );
+
+    // Nobody is asked about anything any more.
+    let free = &ASKING[..ASKING.find("[[guard]]").expect("a guard")];
+    let (exit, changes, _, lines) = told(free);
+    let held = [
+        "asked", "approved", "used", "denied", "long", "waited", "noted",
+    ];
+    assert_eq!(
+        (exit, changes),
+        (Some(1), all(&held, "not_held")),
+        "{lines:?}"
+    );
+    let because = lines[0]["because"].as_str().expect("a reason");
+    assert!(
+        because.contains("ask first: rule \"weight-export\" matched in messages[0].content"),
+        "{because}"
+    );
+    // Only about long ones: how long those were of which nothing is on record, nobody knows.
+    let long = &ASKING[ASKING.find("[[hold]]").expect("a hold")..];
+    let (_, changes, _, lines) = told(&format!("{free}{long}"));
+    let names = ["asked", "approved", "used", "denied", "waited", "noted"];
+    let what = [
+        "untold", "not_held", "untold", "untold", "not_held", "not_held",
+    ];
+    let expected: Vec<_> = names.into_iter().zip(what.map(str::to_owned)).collect();
+    assert_eq!(changes, expected, "{lines:?}");
+    // Weights are blocked.
+    let weights = ["asked", "approved", "used", "denied", "waited", "noted"];
+    let harder = ASKING.replace(
+        "\"hold\"\napprovers = { groups = [\"security\"] }",
+        "\"block\"",
+    );
+    assert_eq!(told(&harder).1, all(&weights, "stopped"));
+    // Only the prompts of another length are asked about.
+    let longer = ASKING.replace("1000", "100000");
+    assert_eq!(told(&longer).1, all(&["long"], "not_held"));
+    let shorter = ASKING.replace("1000", "500");
+    assert_eq!(told(&shorter).1, []);
+    // All are, and answers are masked.
+    let every = ASKING.replace("prompt_tokens = 1000\n", "");
+    assert_eq!(told(&every).1, all(&["plain"], "held"));
+    let masking = format!(
+        "{ASKING}\n[[guard]]\nname = \"out\"\ndirection = \"response\"\npacks = [\"customer\"]\n\
+         action = \"mask\"\n"
+    );
+    assert_eq!(told(&masking).1, all(&["waited"], "masked_more"));
+
+    // For people.
+    let candidate = stack.path("candidate.toml");
+    let log = stack.segments();
+    let text = |policy: &str| {
+        fs::write(&candidate, policy).expect("written");
+        let [log, candidate] = [&log, &candidate].map(|path| path.to_str().expect("UTF-8"));
+        let said = gateway(
+            &["policy-diff", "--log", log, "--candidate", candidate],
+            b"",
+        );
+        String::from_utf8(said.stdout).expect("UTF-8")
+    };
+    let (free, every) = (text(free), text(&every));
+    println!("{free}\n{every}");
+    for part in [
+        "  alice  200 after approval → would not be held: what held it would not: ask first: rule",
+        "  alice  held, 403 approval_denied → would not be held: ",
+        "       9 were held and would not be for what held them",
+        "Of all, 3 were held and went on with approval, 6 were held and did not go on.",
+    ] {
+        assert!(free.contains(part), "{part:?} is not in\n{free}");
+    }
+    let part = "  alice  200 → would be held: it would need approval by 1 of security (\"long ones\": \
+                the operation is \"infer\")";
+    assert!(every.contains(part), "{part:?} is not in\n{every}");
 }
