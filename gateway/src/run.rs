@@ -295,7 +295,11 @@ fn control_listener(config: &Config, tls: Option<TlsSlot>) -> Result<Option<TcpP
     };
     let listener = std::net::TcpListener::bind(address)
         .map_err(|error| format!("[control] listen = \"{address}\": {error}"))?;
-    Ok(Some(TcpPlace { listener, tls }))
+    Ok(Some(TcpPlace {
+        listener,
+        tls,
+        per_address_max: config.control.connections_per_address,
+    }))
 }
 
 /// What a listener takes its certificate from.

@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 use super::ControlSection;
 
+/// Connections to the control API's port that one address may have unless something else is said: a
+/// quarter of the places there are.
+pub(crate) const CONNECTIONS_PER_ADDRESS: usize = 32;
+
 /// `[control.roles]`: which groups of an identity provider's tokens give which role. A role
 /// includes those before it: whoever administers may decide, and whoever decides may look.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -88,6 +92,9 @@ impl ControlSection {
                  with `certificate` and `key`",
             );
         }
+        if self.connections_per_address == 0 {
+            return say("`connections_per_address` must be at least 1");
+        }
         if let Some(url) = &self.url {
             let parsed = Url::parse(url).ok().filter(|url| {
                 matches!(url.scheme(), "http" | "https")
@@ -160,6 +167,10 @@ mod tests {
             (
                 "listen = \"127.0.0.1:1\"\nurl = \"https://a/b\"",
                 "without a path",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\nconnections_per_address = 0",
+                "at least 1",
             ),
             (
                 "listen = \"127.0.0.1:1\"\nurl = \"ftp://a\"",

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use approvals::ApprovalsSection;
+pub(crate) use control::CONNECTIONS_PER_ADDRESS;
 pub use control::{LocalPerson, LoginSection, RoleGroups};
 pub use cores::{CorePlan, Topology};
 pub use limits::Limits;
@@ -209,6 +210,8 @@ pub struct ControlSection {
     pub listen: Option<SocketAddr>,
     /// TLS there; mandatory unless it is a loopback address.
     pub tls: Option<TlsSection>,
+    /// Connections that one address may have there at a time.
+    pub connections_per_address: usize,
     /// What links to the console begin with, where that is not the bound address.
     pub url: Option<String>,
     /// Which groups may do what.
@@ -494,6 +497,7 @@ impl Default for ControlSection {
             key_lifetime_max: Span::secs(KEY_LIFETIME_MAX_S),
             listen: None,
             tls: None,
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
             url: None,
             roles: RoleGroups::default(),
             local: Vec::new(),

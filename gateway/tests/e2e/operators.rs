@@ -290,7 +290,10 @@ fn the_command_line_goes_by_tls_with_a_token() {
 #[test]
 fn a_crowd_on_the_port_does_not_keep_anybody_from_the_socket() {
     const CONNECTIONS_MAX: usize = 128;
-    let (stack, address) = over_tcp(|_| {});
+    let (stack, address) = over_tcp(|setup| {
+        let all = format!("connections_per_address = {CONNECTIONS_MAX}\n");
+        setup.control = format!("{all}{OVER_TCP}");
+    });
     let mut crowd: Vec<Connection> = (0..CONNECTIONS_MAX)
         .map(|_| Connection::tcp(address).expect("the backlog takes it"))
         .collect();

@@ -41,9 +41,11 @@ use super::approvals::Approvals;
 use super::console::Console;
 use super::fleet::Fleet;
 use super::keys::Keys;
+use super::listen::{self, TcpPlace};
 use super::notify::Notifier;
 use super::revocations::Revocations;
 use super::scim::Scim;
+use crate::config::CONNECTIONS_PER_ADDRESS;
 use crate::exchange::Node;
 use crate::identity::IdentityShared;
 use crate::reload::Reloader;
@@ -114,14 +116,12 @@ impl utoipa::Modify for Bearer {
 
 /// Serves `/metrics` alone on a port, on a task of its own.
 pub(super) fn serve_metrics(listener: std::net::TcpListener, api: Arc<Api>) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, metrics::alone(api)).await {
-            tracing::error!("the metrics' port ended: {error}");
-        }
-    });
-    Ok(())
+    let place = TcpPlace {
+        listener,
+        tls: None,
+        per_address_max: CONNECTIONS_PER_ADDRESS,
+    };
+    listen::serve_tcp(place, metrics::alone(api))
 }
 
 /// For anybody: what tells nothing, and what brings a proof of its own along.
