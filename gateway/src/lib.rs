@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod check;
 pub mod client;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod cutoff;

@@ -288,7 +288,7 @@ impl Keys {
         let now = unix_seconds();
         if self.cutoff.revokes(&entry.key.principal(), now) {
             KeyState::Revoked
-        } else if entry.key.expires_unix <= now {
+        } else if entry.key.is_over(now) {
             KeyState::Expired
         } else {
             KeyState::Active
@@ -364,9 +364,8 @@ impl Keys {
             return Err(KeyError::Full);
         }
         let now = unix_seconds();
-        let theirs = |key: &IssuedKey| {
-            key.subject == subject && key.issuer == issuer && key.expires_unix > now
-        };
+        let theirs =
+            |key: &IssuedKey| key.subject == subject && key.issuer == issuer && !key.is_over(now);
         let owned = entries.values().filter(|entry| theirs(&entry.key)).count();
         match owned >= KEYS_PER_OWNER_MAX {
             true => Err(KeyError::OwnerFull(subject.to_owned())),

@@ -381,7 +381,7 @@ impl Revocations {
         tracing::info!("{} revocations have ended", ended.len());
         self.cutoff.publish(self.register().snapshot());
         if let Some(state) = self.state.get()
-            && let Err(error) = state.forget_ended(now).await
+            && let Err(error) = state.forget_ended(&ended).await
         {
             // They have no effect any more; the next restart reads and forgets them.
             tracing::error!("revocations that ended are still written down: {error}");

@@ -324,17 +324,23 @@ impl State {
         lifted.await.map_err(|error| self.failed(&error))
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets these, all or none: their time is over.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) async fn forget_ended(&self, now_unix: u64) -> Result<(), StateError> {
-        sqlx::query("DELETE FROM revocation WHERE until_unix <= $1")
-            .bind(seconds(now_unix))
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
-            .map_err(|error| self.failed(&error))
+    pub(super) async fn forget_ended(&self, ids: &[String]) -> Result<(), StateError> {
+        let forgotten = async {
+            let mut transaction = self.pool.begin().await?;
+            for id in ids {
+                // One for good is never over, whoever says so.
+                sqlx::query("DELETE FROM revocation WHERE id = $1 AND until_unix IS NOT NULL")
+                    .bind(id)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        };
+        forgotten.await.map_err(|error| self.failed(&error))
     }
 }
 
@@ -427,7 +433,13 @@ mod tests {
             let state = State::open(&file).await.unwrap();
             let found = state.revocations().await.unwrap();
             assert_eq!(found, [Arc::new(first), Arc::new(second)]);
-            state.forget_ended(9).await.unwrap();
+            let both = ["a".to_owned(), "b".to_owned()];
+            state.forget_ended(&both).await.unwrap();
+            assert_eq!(
+                state.revocations().await.unwrap().len(),
+                1,
+                "one is for good"
+            );
             state.lift("b", "uid:1", 9).await.unwrap();
             assert!(state.revocations().await.unwrap().is_empty());
         });

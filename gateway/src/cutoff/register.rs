@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::revocation::{Revocation, Source, Target};
-use super::snapshot::Snapshot;
+use super::snapshot::{End, Snapshot};
 
 /// The most revocations that are kept, all sources together. Those that have ended make room.
 pub const REVOCATIONS_MAX: usize = 100_000;
@@ -17,7 +17,28 @@ pub struct RegisterFull;
 /// Revocations by id, which is in the order in which they were made.
 #[derive(Debug, Default)]
 pub struct Register {
-    by_id: BTreeMap<String, Arc<Revocation>>,
+    by_id: BTreeMap<String, Entry>,
+}
+
+/// A revocation and when it ends; that counts from when it was taken in.
+#[derive(Debug)]
+struct Entry {
+    revocation: Arc<Revocation>,
+    end: End,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Taken in now; one that was there before and is the same keeps its end.
+    fn new(revocation: Arc<Revocation>, before: Option<Self>) -> Self {
+        let same = |entry: &Self| entry.revocation == revocation;
+        let end = match before.filter(same) {
+            Some(entry) => entry.end,
+            None => End::from_now(revocation.until),
+        };
+        Self { revocation, end }
+    }
 }
 
 // === impl Register ===
@@ -34,21 +55,39 @@ impl Register {
         if self.by_id.len() >= REVOCATIONS_MAX {
             return Err(RegisterFull);
         }
-        self.by_id.insert(revocation.id.clone(), revocation);
+        self.put(revocation, None);
         Ok(())
+    }
+
+    fn put(&mut self, revocation: Arc<Revocation>, before: Option<Entry>) {
+        let id = revocation.id.clone();
+        self.by_id.insert(id, Entry::new(revocation, before));
     }
 
     /// The one with this id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&Arc<Revocation>> {
-        self.by_id.get(id)
+        self.by_id.get(id).map(|entry| &entry.revocation)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Revocation>> {
+        self.by_id.values().map(|entry| &entry.revocation)
+    }
+
+    /// Puts these in the place of all from one source; those that are the same keep their ends.
+    fn replace(&mut self, source: Source, revocations: Vec<Arc<Revocation>>) {
+        let is_of = |_: &String, entry: &mut Entry| entry.revocation.source == source;
+        let mut before: BTreeMap<String, Entry> = self.by_id.extract_if(.., is_of).collect();
+        for revocation in revocations {
+            let known = before.remove(&revocation.id);
+            self.put(revocation, known);
+        }
     }
 
     /// The ids of those that `by` made of exactly this target through the API.
     #[must_use]
     pub fn made(&self, target: &Target, by: &str) -> Vec<String> {
-        self.by_id
-            .values()
+        self.all()
             .filter(|it| it.source == Source::Api && it.by == by && it.target == *target)
             .map(|it| it.id.clone())
             .collect()
@@ -56,17 +95,16 @@ impl Register {
 
     /// Takes one out.
     pub fn remove(&mut self, id: &str) -> Option<Arc<Revocation>> {
-        self.by_id.remove(id)
+        self.by_id.remove(id).map(|entry| entry.revocation)
     }
 
     /// Takes out all that have ended; their ids.
     pub fn take_ended(&mut self, now_unix: u64) -> Vec<String> {
-        let over = |it: &Revocation| it.until.is_some_and(|end| end <= now_unix);
         let ended: Vec<String> = self
             .by_id
             .values()
-            .filter(|revocation| over(revocation) && revocation.source == Source::Api)
-            .map(|revocation| revocation.id.clone())
+            .filter(|it| it.end.is_over(now_unix) && it.revocation.source == Source::Api)
+            .map(|it| it.revocation.id.clone())
             .collect();
         ended.iter().for_each(|id| drop(self.by_id.remove(id)));
         ended
@@ -77,14 +115,10 @@ impl Register {
     /// # Errors
     /// When there is no room for all of them; then nothing has changed.
     pub fn replace_file(&mut self, revocations: Vec<Arc<Revocation>>) -> Result<(), RegisterFull> {
-        let of_file = |it: &Arc<Revocation>| it.source == Source::File;
-        let others = self.by_id.values().filter(|it| !of_file(it)).count();
-        if others + revocations.len() > REVOCATIONS_MAX {
+        if self.count(Source::Api) + revocations.len() > REVOCATIONS_MAX {
             return Err(RegisterFull);
         }
-        self.by_id.retain(|_, revocation| !of_file(revocation));
-        let named = revocations.into_iter().map(|it| (it.id.clone(), it));
-        self.by_id.extend(named);
+        self.replace(Source::File, revocations);
         Ok(())
     }
 
@@ -93,21 +127,16 @@ impl Register {
     /// # Errors
     /// When there is no room for all of them; then nothing has changed.
     pub fn replace_api(&mut self, revocations: Vec<Arc<Revocation>>) -> Result<bool, RegisterFull> {
-        let of_api = |it: &Revocation| it.source == Source::Api;
-        let fresh: BTreeMap<String, Arc<Revocation>> = revocations
-            .into_iter()
-            .map(|it| (it.id.clone(), it))
-            .collect();
-        let before = self.by_id.iter().filter(|(_, it)| of_api(it));
-        if before.eq(&fresh) {
+        let fresh: BTreeMap<&String, &Arc<Revocation>> =
+            revocations.iter().map(|it| (&it.id, it)).collect();
+        let before = self.all().filter(|it| it.source == Source::Api);
+        if before.eq(fresh.values().copied()) {
             return Ok(false);
         }
-        let others = self.by_id.values().filter(|it| !of_api(it)).count();
-        if others + fresh.len() > REVOCATIONS_MAX {
+        if self.count(Source::File) + fresh.len() > REVOCATIONS_MAX {
             return Err(RegisterFull);
         }
-        self.by_id.retain(|_, revocation| !of_api(revocation));
-        self.by_id.extend(fresh);
+        self.replace(Source::Api, revocations);
         Ok(true)
     }
 
@@ -118,20 +147,20 @@ impl Register {
         self.by_id
             .range::<str, _>((from, Bound::Unbounded))
             .take(limit)
-            .map(|(_, revocation)| revocation.clone())
+            .map(|(_, entry)| entry.revocation.clone())
             .collect()
     }
 
     /// How many there are, by source.
     #[must_use]
     pub fn count(&self, source: Source) -> usize {
-        self.by_id.values().filter(|it| it.source == source).count()
+        self.all().filter(|it| it.source == source).count()
     }
 
     /// What follows for the cores.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.by_id.values())
+        Snapshot::lasting(self.by_id.values().map(|it| (&it.revocation, it.end)))
     }
 }
 
@@ -193,5 +222,26 @@ mod tests {
         let page = register.page(Some("00000001"), 9);
         assert_eq!((page.len(), page[0].source), (1, Source::File));
         assert_eq!(register.snapshot().count(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_takes_nothing_out() {
+        let now = crate::exchange::unix_seconds();
+        let mut register = Register::default();
+        let until = [Some(now + 3600), Some(now), None];
+        let all: Vec<_> = (0..)
+            .zip(until)
+            .map(|(id, it)| revocation(id, Source::Api, it))
+            .collect();
+        assert_eq!(register.replace_api(all.clone()), Ok(true));
+        assert_eq!(register.take_ended(now + 86_400), ["00000001"]);
+        // Read again in that moment, what is the same lasts as long as before.
+        let ends: Vec<End> = register.by_id.values().map(|it| it.end).collect();
+        assert_eq!(register.replace_api(all), Ok(true));
+        let again: Vec<End> = ["00000000", "00000002"]
+            .map(|id| register.by_id[id].end)
+            .into();
+        assert_eq!(again, ends);
+        assert_eq!(register.take_ended(now + 86_400), ["00000001"]);
     }
 }

@@ -3,12 +3,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::revocation::{Revocation, Target};
+use crate::clock;
 use crate::identity::Principal;
 
-/// Ends of revocations by what they cut off; `u64::MAX` for good.
-type Ends = HashMap<Box<str>, u64, foldhash::fast::RandomState>;
+/// Ends of revocations by what they cut off.
+type Ends = HashMap<Box<str>, End, foldhash::fast::RandomState>;
+
+/// When a revocation ends: when both clocks say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// Seconds since 1970; `u64::MAX` for good.
+    unix: u64,
+    /// Not before, whatever the system's clock says (see [`crate::clock`]).
+    earliest: Option<Instant>,
+}
 
 /// An immutable set of revocations.
 #[derive(Debug, Default)]
@@ -33,16 +44,56 @@ struct OfIssuer {
 #[derive(Clone, Copy, Debug, Default)]
 struct Logins {
     issued_up_to: u64,
-    end: u64,
+    end: End,
+}
+
+// === impl End ===
+
+impl End {
+    /// By the system's clock alone.
+    fn by_date(until: Option<u64>) -> Self {
+        Self {
+            unix: until.unwrap_or(u64::MAX),
+            earliest: None,
+        }
+    }
+
+    /// Of a revocation that is taken in now.
+    pub(super) fn from_now(until: Option<u64>) -> Self {
+        Self {
+            earliest: until.and_then(clock::comes_at),
+            ..Self::by_date(until)
+        }
+    }
+
+    /// Whether it has come. The second clock is looked at only where the first says yes.
+    pub(super) fn is_over(self, now_unix: u64) -> bool {
+        self.unix <= now_unix && self.earliest.is_none_or(|at| at <= Instant::now())
+    }
+
+    fn or_later(self, other: Self) -> Self {
+        Self {
+            unix: self.unix.max(other.unix),
+            earliest: self.earliest.max(other.earliest),
+        }
+    }
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Of these revocations. Two of one target count until the later end.
+    /// Of these revocations, which end by the system's clock alone.
     pub fn of<'a>(revocations: impl IntoIterator<Item = &'a Arc<Revocation>>) -> Self {
+        let revocations = revocations.into_iter();
+        Self::lasting(revocations.map(|it| (it, End::by_date(it.until))))
+    }
+
+    /// Of these revocations with their ends. Two of one target count until the later end.
+    pub(super) fn lasting<'a>(
+        revocations: impl IntoIterator<Item = (&'a Arc<Revocation>, End)>,
+    ) -> Self {
         let mut snapshot = Self::default();
-        for revocation in revocations {
+        for (revocation, end) in revocations {
             snapshot.count += 1;
             if let Target::Logins {
                 issuer,
@@ -56,14 +107,13 @@ impl Snapshot {
                     .or_default();
                 let logins = of.logins.entry(subject.as_str().into()).or_default();
                 logins.issued_up_to = logins.issued_up_to.max(*issued_up_to);
-                logins.end = logins.end.max(revocation.until.unwrap_or(u64::MAX));
+                logins.end = logins.end.or_later(end);
                 continue;
             }
             let ends = snapshot.ends(&revocation.target);
-            let end = revocation.until.unwrap_or(u64::MAX);
             let value = revocation.target.value();
             match ends.get_mut(value) {
-                Some(known) => *known = end.max(*known),
+                Some(known) => *known = known.or_later(end),
                 None => {
                     ends.insert(value.into(), end);
                 }
@@ -100,7 +150,7 @@ impl Snapshot {
         let hit = |ends: &Ends, value: Option<&str>| {
             value
                 .and_then(|value| ends.get(value))
-                .is_some_and(|end| now_unix < *end)
+                .is_some_and(|end| !end.is_over(now_unix))
         };
         let key = principal.key_id.as_deref();
         if hit(&self.keys, key) {
@@ -126,7 +176,7 @@ impl OfIssuer {
     fn ended(&self, principal: &Principal, now_unix: u64) -> bool {
         self.logins
             .get(principal.subject.as_str())
-            .is_some_and(|it| principal.issued_unix <= it.issued_up_to && now_unix < it.end)
+            .is_some_and(|it| principal.issued_unix <= it.issued_up_to && !it.end.is_over(now_unix))
     }
 }
 
@@ -215,5 +265,31 @@ mod tests {
         assert!(two.revokes(&ada, NOW + 8) && !two.revokes(&ada, NOW + 9));
         let good = Snapshot::of(&[until(None), until(Some(NOW + 1))]);
         assert!(good.revokes(&ada, u64::MAX - 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_ends_nothing_early() {
+        let now = crate::exchange::unix_seconds();
+        let ada = caller("ada");
+        for kind in ["subject", "logins"] {
+            let target = Target::from_parts(kind, "i".to_owned(), "ada".to_owned(), Some(NOW));
+            let until = revocation(target.expect("a target"), Some(now + 3600));
+            let ends = |until| End::from_now(until);
+            let snapshot = Snapshot::lasting([(&until, ends(until.until))]);
+            assert!(snapshot.revokes(&ada, now));
+            // A day later by the system's clock, and no time has passed.
+            assert!(snapshot.revokes(&ada, now + 86_400), "{kind}");
+            // One that was over when it was read is over; the clock's own word still counts.
+            let over = Snapshot::lasting([(&until, ends(Some(now - 1)))]);
+            assert!(
+                !over.revokes(&ada, now) && over.revokes(&ada, now - 3600),
+                "{kind}"
+            );
+            let twice = [(&until, ends(Some(now - 1))), (&until, ends(until.until))];
+            assert!(
+                Snapshot::lasting(twice).revokes(&ada, now + 86_400),
+                "{kind}"
+            );
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Authenticator {
         let hash = issued::key_hash(token).ok_or(MALFORMED_ISSUED_KEY)?;
         let table = self.shared.issued_keys();
         let key = table.find(&hash).ok_or(UNKNOWN_ISSUED_KEY)?;
-        if key.expires_unix <= now_unix {
+        if key.is_over(now_unix) {
             return Err(ISSUED_KEY_EXPIRED);
         }
         key.used(now_unix);

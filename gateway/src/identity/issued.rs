@@ -13,8 +13,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::principal::Principal;
+use crate::clock;
 
 /// What every key begins with. No token does: the header of a token begins with `e`.
 pub const KEY_PREFIX: &str = "pk_";
@@ -53,6 +55,8 @@ pub struct IssuedKey {
     pub expires_unix: u64,
     /// By which it is found.
     pub hash: KeyHash,
+    /// When it ends at the latest, wherever the system's clock is set (see [`crate::clock`]).
+    latest_end: Option<Instant>,
     /// When it was last used, to the minute; 0 for never.
     last_used_unix: AtomicU64,
 }
@@ -142,7 +146,8 @@ fn checksum(secret: &[u8]) -> [u8; CHECKSUM_SIGNS] {
 // === impl IssuedKey ===
 
 impl IssuedKey {
-    /// A key that was last used at `last_used_unix`; 0 for never.
+    /// A key that was last used at `last_used_unix`; 0 for never. It has, from now on, as much time as
+    /// is left until `expires_unix`.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "each is a column of the state")]
     pub fn new(
@@ -163,14 +168,15 @@ impl IssuedKey {
             groups,
             expires_unix,
             hash,
+            latest_end: clock::comes_at(expires_unix),
             last_used_unix: AtomicU64::new(last_used_unix),
         }
     }
 
-    /// The same key with another end.
+    /// The same key with another, earlier end.
     #[must_use]
     pub fn ending(&self, expires_unix: u64) -> Self {
-        Self::new(
+        let mut key = Self::new(
             self.id.clone(),
             self.issuer.clone(),
             self.subject.clone(),
@@ -179,7 +185,15 @@ impl IssuedKey {
             expires_unix,
             self.hash,
             self.last_used_unix(),
-        )
+        );
+        let ends = key.latest_end.into_iter().chain(self.latest_end);
+        key.latest_end = ends.min();
+        key
+    }
+
+    /// Whether its time is over, by either clock.
+    pub(crate) fn is_over(&self, now_unix: u64) -> bool {
+        self.expires_unix <= now_unix || self.latest_end.is_some_and(|at| at <= Instant::now())
     }
 
     /// When it was last used, to the minute; 0 for never.
@@ -283,5 +297,30 @@ mod tests {
         key.used(1060);
         assert_eq!(key.last_used_unix(), 1060);
         assert_eq!(key.ending(5).last_used_unix(), 1060);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_a_key_no_more_time() {
+        let now = crate::exchange::unix_seconds();
+        let key = |expires_unix| {
+            let text = String::new;
+            IssuedKey::new(
+                text(),
+                text(),
+                text(),
+                text(),
+                Vec::new(),
+                expires_unix,
+                [0; 32],
+                0,
+            )
+        };
+        let good = key(now + 3600);
+        assert!(!good.is_over(now) && good.is_over(now + 3600));
+        let over = key(now);
+        assert!(over.is_over(now) && over.is_over(now - 3600));
+        // An earlier end is no new beginning either.
+        assert!(over.ending(now + 3600).is_over(now));
+        assert!(good.ending(now).is_over(now - 3600));
     }
 }
