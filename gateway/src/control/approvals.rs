@@ -13,7 +13,7 @@ mod news;
 mod notice;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Approvals {
     news: Mutex<News>,
     notifier: Notifier,
     counts: [AtomicU64; EventKind::ALL.len()],
+    /// What an earlier run left waiting is not withdrawn yet.
+    has_orphans: AtomicBool,
 }
 
 /// What the configuration says.
@@ -117,6 +119,7 @@ impl Approvals {
             news: Mutex::default(),
             notifier,
             counts: Default::default(),
+            has_orphans: AtomicBool::new(true),
         })
     }
 
@@ -124,28 +127,22 @@ impl Approvals {
     /// those connections have ended with it.
     ///
     /// # Errors
-    /// When the state cannot be read or written.
+    /// When the state cannot be read.
     pub(super) async fn load(&self, state: &State) -> Result<(), String> {
         let floor = state.approvals_changed_ms().await;
         self.clock.raise(floor.map_err(|error| error.to_string())?);
         // Nobody else sets it: this runs once.
         let _ = self.state.set(state.clone());
-        let of = (self.settings.gateway.as_str(), self.run.as_str());
-        let orphans = state
-            .orphaned_waits(of)
-            .await
-            .map_err(|it| it.to_string())?;
-        for id in &orphans {
-            let reason = "the gateway ended while the caller waited";
-            let withdrawn = self.change(id, |approval, now| approval.withdraw(now, reason));
-            withdrawn.await.map_err(|error| error.to_string())?;
+        // A disk that is full keeps nobody out: that is done when there is room again.
+        if let Err(error) = self.withdraw_orphans(state).await {
+            tracing::error!("connections of an earlier run still stand as waiting: {error}");
         }
         let listened = self.listen(state).await;
         listened.map_err(|error| error.to_string())?;
         let pending = state.pending_approvals().await;
         let pending = pending.map_err(|error| error.to_string())?;
-        if pending > 0 || !orphans.is_empty() {
-            tracing::info!(pending, withdrawn = orphans.len(), "approvals loaded");
+        if pending > 0 {
+            tracing::info!(pending, "approvals loaded");
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ const KILLS: usize = 6;
 /// Tickets that are used when it is killed.
 const TICKETS: usize = 4;
 
-/// The state as another program sees it.
+/// The state as another program sees it, where it is a file beside the socket.
 pub(crate) fn run<T>(stack: &Stack, work: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
     let file = stack.path("state.db");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -50,6 +50,12 @@ fn ids(stack: &Stack, standing: &str) -> Vec<String> {
         .collect()
 }
 
+/// One that waits for people and is none of these.
+pub(crate) fn pending_but(stack: &Stack, known: &[&str]) -> Option<String> {
+    let mut pending = ids(stack, "pending").into_iter();
+    pending.find(|id| !known.contains(&id.as_str()))
+}
+
 fn stream(answer: &Value) -> Call {
     Call::post("/v1/chat/completions", &scripted_chat(answer, true))
 }

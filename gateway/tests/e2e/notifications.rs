@@ -19,7 +19,7 @@ use crate::stack::Stack;
 /// The key of all webhooks here, made here so that it stands nowhere.
 const KEY: [u8; 32] = [7; 32];
 /// What a receiver does that never answers.
-const HANG: u16 = 0;
+pub(crate) const HANG: u16 = 0;
 
 /// A request as a receiver got it: fields in lower case.
 #[derive(Clone, Debug)]

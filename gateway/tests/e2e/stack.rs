@@ -56,6 +56,17 @@ pub(crate) struct Setup {
     pub(crate) provider_fails: bool,
     /// Start a recorder.
     pub(crate) record: bool,
+    /// Under which the gateway is started.
+    pub(crate) launch: Launch,
+}
+
+/// How the gateway's program is started, if not as it is.
+#[derive(Clone, Default)]
+pub(crate) struct Launch {
+    /// A program that becomes the gateway, and its arguments.
+    pub(crate) through: Vec<String>,
+    /// More of the environment.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// A running Penstock.
@@ -64,6 +75,7 @@ pub(crate) struct Stack {
     pub(crate) double: Double,
     pub(crate) issuer: Issuer,
     recorder: Option<Program>,
+    launch: Launch,
     gateway: Program,
     address: SocketAddr,
 }
@@ -114,6 +126,7 @@ impl Default for Setup {
             provider: IssuerOptions::default(),
             provider_fails: false,
             record: true,
+            launch: Launch::default(),
         }
     }
 }
@@ -157,13 +170,14 @@ impl Stack {
         fs::write(folder.path().join("gateway.toml"), config)
             .expect("the configuration is written");
         let recorder = setup.record.then(|| start_recorder(folder.path()));
-        let gateway = start_gateway(folder.path());
+        let gateway = start_gateway(folder.path(), &setup.launch);
         let address = await_ready(folder.path());
         Self {
             folder,
             double,
             issuer,
             recorder,
+            launch: setup.launch,
             gateway,
             address,
         }
@@ -270,13 +284,13 @@ impl Stack {
 
     /// Starts a gateway with the same configuration again, at an address of its own.
     pub(crate) fn start_gateway(&mut self) {
-        self.gateway = start_gateway(self.folder.path());
+        self.gateway = start_gateway(self.folder.path(), &self.launch);
         self.address = await_ready(self.folder.path());
     }
 
     /// Starts a gateway that must end of itself; its exit code.
     pub(crate) fn gateway_refuses(&mut self) -> Option<i32> {
-        self.gateway = start_gateway(self.folder.path());
+        self.gateway = start_gateway(self.folder.path(), &self.launch);
         self.gateway_exit()
     }
 
@@ -370,20 +384,19 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn spawn(folder: &Path, program: &Path, arguments: &[&str], log: &str) -> Program {
+fn spawn(folder: &Path, command: &mut Command, log: &str) -> Program {
     let log = fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join(log))
         .expect("a log file");
-    let child = Command::new(program)
-        .args(arguments)
+    let child = command
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("the log file twice"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
     Program(child)
 }
 
@@ -397,26 +410,29 @@ fn start_recorder(folder: &Path) -> Program {
         folder.join("log").display()
     );
     fs::write(folder.join("recorder.toml"), config).expect("the recorder's configuration");
-    let program = binary("penstock-recorder");
-    let recorder = spawn(
-        folder,
-        &program,
-        &["run", "--config", "recorder.toml"],
-        "recorder.log",
-    );
+    let mut command = Command::new(binary("penstock-recorder"));
+    command.args(["run", "--config", "recorder.toml"]);
+    let recorder = spawn(folder, &mut command, "recorder.log");
     assert!(wait(|| socket.exists()), "{}", tail(folder, "recorder.log"));
     recorder
 }
 
-fn start_gateway(folder: &Path) -> Program {
+fn start_gateway(folder: &Path, launch: &Launch) -> Program {
     let _ = fs::remove_file(folder.join("gateway.ready"));
     let program = binary("penstock-gateway");
-    spawn(
-        folder,
-        &program,
-        &["run", "--config", "gateway.toml"],
-        "gateway.log",
-    )
+    let mut command = match launch.through.split_first() {
+        None => Command::new(program),
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
+    // By its whole path: it may be started somewhere else.
+    let config = folder.join("gateway.toml");
+    command.args(["run", "--config"]).arg(config);
+    command.envs(launch.environment.iter().cloned());
+    spawn(folder, &mut command, "gateway.log")
 }
 
 fn await_ready(folder: &Path) -> SocketAddr {

@@ -2,6 +2,7 @@
 //! forgotten, and changes that other gateways made are heard of, by those who wait here and by those
 //! who look on.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{ApprovalError, Approvals};
@@ -44,6 +45,9 @@ impl Approvals {
     }
 
     async fn look(&self, state: &State) -> Result<(), ApprovalError> {
+        if self.has_orphans.load(Ordering::Relaxed) {
+            self.withdraw_orphans(state).await?;
+        }
         let now = self.clock.now_ms();
         let expired = state.expired_approvals(now, EXPIRED_MAX).await;
         for id in expired.map_err(ApprovalError::state)? {
@@ -51,6 +55,19 @@ impl Approvals {
                 .await?;
         }
         self.hear(state, now).await.map_err(ApprovalError::state)
+    }
+
+    /// Withdraws what an earlier run of this gateway left waiting: those connections ended with it.
+    pub(super) async fn withdraw_orphans(&self, state: &State) -> Result<(), ApprovalError> {
+        let of = (self.settings.gateway.as_str(), self.run.as_str());
+        let orphans = state.orphaned_waits(of).await;
+        for id in orphans.map_err(ApprovalError::state)? {
+            let reason = "the gateway ended while the caller waited";
+            let withdrawn = self.change(&id, |approval, now| approval.withdraw(now, reason));
+            withdrawn.await?;
+        }
+        self.has_orphans.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// From now on what other gateways do is told to subscribers; nothing that was before.

@@ -32,7 +32,7 @@ fn version(number: usize) -> String {
     )
 }
 
-fn rename_into_place(path: &Path, text: &str) {
+pub(super) fn rename_into_place(path: &Path, text: &str) {
     let partial = path.with_extension("partial");
     fs::write(&partial, text).expect("written");
     fs::rename(partial, path).expect("in place");
@@ -40,7 +40,7 @@ fn rename_into_place(path: &Path, text: &str) {
 
 /// Over what is there, piece by piece. The first byte comes last: until then nothing of it is valid,
 /// however long whoever writes is kept from going on.
-fn write_in_place(path: &Path, text: &str) {
+pub(super) fn write_in_place(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .open(path)
@@ -60,7 +60,7 @@ fn write_in_place(path: &Path, text: &str) {
     file.write_all(&text.as_bytes()[..1]).expect("written");
 }
 
-fn hang_up(stack: &Stack) {
+pub(super) fn hang_up(stack: &Stack) {
     let pid = i32::try_from(stack.gateway_pid()).expect("a process id");
     let pid = Pid::from_raw(pid).expect("a process id");
     kill_process(pid, Signal::HUP).expect("the gateway is signalled");
@@ -70,7 +70,7 @@ fn ask_for_reload(stack: &Stack) -> Response {
     control(stack, &Call::post("/reload", &Value::Null))
 }
 
-fn in_force(stack: &Stack) -> String {
+pub(super) fn in_force(stack: &Stack) -> String {
     let version = stack.status()["policy"]["version"].clone();
     version.as_str().expect("a version").to_owned()
 }
