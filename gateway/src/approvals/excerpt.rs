@@ -39,7 +39,7 @@ pub enum Show {
 /// A part of a request's text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Excerpt {
-    /// Where it stands: `messages[0].content`.
+    /// Where it stands: `messages[0].content`, `query`, `header x-note`.
     pub location: String,
     /// The text, with the rule's id in brackets where something is hidden; absent where it is not
     /// to be shown, or cannot be.
