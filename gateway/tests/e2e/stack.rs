@@ -58,12 +58,24 @@ pub(crate) struct Setup {
     pub(crate) record: bool,
     /// Under which the gateway is started.
     pub(crate) launch: Launch,
+    /// Where the recorder writes, if not into the stack's folder.
+    pub(crate) log_place: Option<LogPlace>,
 }
 
-/// How the gateway's program is started, if not as it is.
+/// A log in a place of its own.
+pub(crate) struct LogPlace {
+    /// Under which the recorder is started.
+    pub(crate) launch: Launch,
+    /// The folder as the recorder sees it.
+    pub(crate) inside: PathBuf,
+    /// The same as tests see it.
+    pub(crate) outside: PathBuf,
+}
+
+/// How a program is started, if not as it is.
 #[derive(Clone, Default)]
 pub(crate) struct Launch {
-    /// A program that becomes the gateway, and its arguments.
+    /// A program that becomes the one that is meant, and its arguments.
     pub(crate) through: Vec<String>,
     /// More of the environment.
     pub(crate) environment: Vec<(String, String)>,
@@ -76,6 +88,7 @@ pub(crate) struct Stack {
     pub(crate) issuer: Issuer,
     recorder: Option<Program>,
     launch: Launch,
+    log_place: Option<LogPlace>,
     gateway: Program,
     address: SocketAddr,
 }
@@ -127,7 +140,25 @@ impl Default for Setup {
             provider_fails: false,
             record: true,
             launch: Launch::default(),
+            log_place: None,
         }
+    }
+}
+
+// === impl Launch ===
+
+impl Launch {
+    fn command(&self, program: PathBuf) -> Command {
+        let mut command = match self.through.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command.envs(self.environment.iter().cloned());
+        command
     }
 }
 
@@ -169,7 +200,8 @@ impl Stack {
         let config = render(&setup, &double, &issuer);
         fs::write(folder.path().join("gateway.toml"), config)
             .expect("the configuration is written");
-        let recorder = setup.record.then(|| start_recorder(folder.path()));
+        let place = setup.log_place.as_ref();
+        let recorder = setup.record.then(|| start_recorder(folder.path(), place));
         let gateway = start_gateway(folder.path(), &setup.launch);
         let address = await_ready(folder.path());
         Self {
@@ -178,6 +210,7 @@ impl Stack {
             issuer,
             recorder,
             launch: setup.launch,
+            log_place: setup.log_place,
             gateway,
             address,
         }
@@ -274,7 +307,8 @@ impl Stack {
 
     /// Starts a recorder on the same folder again.
     pub(crate) fn start_recorder(&mut self) {
-        self.recorder = Some(start_recorder(self.folder.path()));
+        let recorder = start_recorder(self.folder.path(), self.log_place.as_ref());
+        self.recorder = Some(recorder);
     }
 
     /// Kills the gateway at once (SIGKILL).
@@ -309,7 +343,10 @@ impl Stack {
 
     /// The folder with the segments.
     pub(crate) fn segments(&self) -> PathBuf {
-        self.path("log")
+        match &self.log_place {
+            Some(place) => place.outside.clone(),
+            None => self.path("log"),
+        }
     }
 
     /// Waits until `done` holds; false when patience ran out first.
@@ -400,18 +437,22 @@ fn spawn(folder: &Path, command: &mut Command, log: &str) -> Program {
     Program(child)
 }
 
-fn start_recorder(folder: &Path) -> Program {
-    fs::create_dir_all(folder.join("log")).expect("a folder for the log");
+fn start_recorder(folder: &Path, place: Option<&LogPlace>) -> Program {
+    let log = folder.join("log");
+    let (inside, outside) = place.map_or((&log, &log), |it| (&it.inside, &it.outside));
+    fs::create_dir_all(outside).expect("a folder for the log");
     let socket = folder.join("recorder.sock");
     let _ = fs::remove_file(&socket);
     let config = format!(
         "socket = \"{}\"\ndirectory = \"{}\"\n",
         socket.display(),
-        folder.join("log").display()
+        inside.display()
     );
     fs::write(folder.join("recorder.toml"), config).expect("the recorder's configuration");
-    let mut command = Command::new(binary("penstock-recorder"));
-    command.args(["run", "--config", "recorder.toml"]);
+    let launch = place.map(|it| it.launch.clone()).unwrap_or_default();
+    let mut command = launch.command(binary("penstock-recorder"));
+    let config = folder.join("recorder.toml");
+    command.args(["run", "--config"]).arg(config);
     let recorder = spawn(folder, &mut command, "recorder.log");
     assert!(wait(|| socket.exists()), "{}", tail(folder, "recorder.log"));
     recorder
@@ -419,19 +460,10 @@ fn start_recorder(folder: &Path) -> Program {
 
 fn start_gateway(folder: &Path, launch: &Launch) -> Program {
     let _ = fs::remove_file(folder.join("gateway.ready"));
-    let program = binary("penstock-gateway");
-    let mut command = match launch.through.split_first() {
-        None => Command::new(program),
-        Some((first, rest)) => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(program);
-            command
-        }
-    };
+    let mut command = launch.command(binary("penstock-gateway"));
     // By its whole path: it may be started somewhere else.
     let config = folder.join("gateway.toml");
     command.args(["run", "--config"]).arg(config);
-    command.envs(launch.environment.iter().cloned());
     spawn(folder, &mut command, "gateway.log")
 }
 

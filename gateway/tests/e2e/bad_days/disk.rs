@@ -14,8 +14,8 @@ use super::people::{
 use crate::approvals::{POLICY, ROLES, approval, chat, events, stack, ticket};
 use crate::approvals_wait::pending_but;
 use crate::control::control;
-use crate::stack::{Setup, Stack};
-use crate::witness::code;
+use crate::stack::{Launch, LogPlace, MODEL, Setup, Stack};
+use crate::witness::{code, request_id};
 
 /// More than any state here: what fills it is the filling.
 const DISK_BYTES: u64 = 16 << 20;
@@ -86,13 +86,27 @@ impl Disk {
     pub(super) fn put_under(&self, setup: &mut Setup) {
         let state = self.folder.path().join("state.db");
         setup.control += &format!("state = \"sqlite://{}\"\n", state.display());
+        setup.launch = self.launch();
+    }
+
+    /// The recorder's log is on it.
+    fn put_under_log(&self, setup: &mut Setup) {
+        setup.log_place = Some(LogPlace {
+            launch: self.launch(),
+            inside: self.folder.path().join("log"),
+            outside: self.path("log"),
+        });
+    }
+
+    /// Into the namespaces in which it is there.
+    fn launch(&self) -> Launch {
         let target = self.holder.id().to_string();
-        setup.launch.through = ["nsenter", "--target", &target]
-            .iter()
-            .chain(self.namespaces)
-            .chain(&["--"])
-            .map(|it| (*it).to_owned())
-            .collect();
+        let through = ["nsenter", "--target", &target];
+        let through = through.iter().chain(self.namespaces).chain(&["--"]);
+        Launch {
+            through: through.map(|it| (*it).to_owned()).collect(),
+            environment: Vec::new(),
+        }
     }
 
     /// Where it is, seen from here.
@@ -233,4 +247,57 @@ fn without_room_to_write_nothing_passes_that_must_be_written_down() {
         spend(&stack, &alice, "approved", &approved),
         is(403, "approval_used")
     );
+}
+
+#[test]
+fn without_room_for_the_record_nothing_passes_that_is_not_written_down_later() {
+    /// Together far more than a ring holds.
+    const CALLS_MAX: usize = 64;
+    let Some(disk) = Disk::mount() else { return };
+    let stack = Stack::with(|setup| {
+        setup.policy = with_models();
+        setup
+            .policy
+            .truncate(setup.policy.find("[[hold]]").expect("a hold"));
+        setup.recorder = "ring_bytes = \"512KiB\"\n".to_owned();
+        setup.limits = "ring_wait = \"100ms\"".to_owned();
+        disk.put_under_log(setup);
+    });
+    let before = stack.call(chat("before"));
+    assert_eq!(before.status(), 200, "{}", before.text());
+    stack.session_of(&before);
+    disk.fill();
+    let prompt = "lorem ipsum ".repeat(5_000);
+    // What the ring holds is answered; one in whose middle it was full may be cut.
+    let answers = (0..CALLS_MAX).map(|_| {
+        let call = Call::chat(MODEL, &prompt, false).token(&stack.token());
+        call.to(stack.address()).ok()
+    });
+    let mut answered = Vec::new();
+    let refused = answers.flatten().find(|answer| {
+        if answer.status() == 200 {
+            answered.push(request_id(answer));
+        }
+        answer.status() == 503
+    });
+    let refused = refused.expect("a ring is full in the end");
+    assert_eq!(outcome(&refused), is(503, "recorder_unavailable"));
+    assert!(!answered.is_empty(), "a ring holds some calls");
+    // When not even a small one fits any more, the model is not asked.
+    let is_shut = || {
+        let asked = stack.double.counters().requests;
+        let call = chat("meanwhile").token(&stack.token());
+        let answer = call.to(stack.address());
+        let is_refused = answer.is_ok_and(|it| code(&it) == "recorder_unavailable");
+        is_refused && stack.double.counters().requests == asked
+    };
+    assert!(stack.wait(is_shut), "{}", stack.log());
+
+    disk.clear();
+    let serves = || stack.call(chat("after")).status() == 200;
+    assert!(stack.wait(serves), "{}", stack.log());
+    for id in &answered {
+        assert!(stack.session(id).close().is_some(), "{id}");
+    }
+    stack.assert_verified();
 }
