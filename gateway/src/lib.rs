@@ -21,4 +21,5 @@ pub mod scan;
 pub mod shell;
 pub mod tap;
 pub mod telemetry;
+pub mod tokens;
 pub mod upstream;

@@ -64,8 +64,29 @@ enum Command {
     Status(client::status::Arguments),
 }
 
+/// Ended because nobody reads what is printed (`… | head`): what a shell reports for SIGPIPE.
+const NOBODY_READS: i32 = 128 + 13;
+
+/// Ends a verb whose output nobody reads any more, without a word. `println!` panics then; the signal
+/// that would end it instead would also end it for a control socket that closes, whose errors it must
+/// tell.
+fn end_quietly_when_nobody_reads() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(NOBODY_READS);
+        }
+        tell(panic);
+    }));
+}
+
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if !matches!(command, Command::Run { .. }) {
+        end_quietly_when_nobody_reads();
+    }
+    match command {
         Command::Run { config } => run::main(&config),
         Command::Check { config, json } => check::main(&config, json),
         Command::Scan(arguments) => scan::main(&arguments),

@@ -25,6 +25,7 @@ use crate::reload::{self, Inputs, ProcessKey, Reloader, TlsSlot};
 use crate::shell::{self, Bound, Shutdown, WorkerSeed};
 use crate::tap::Tap;
 use crate::telemetry::{self, Counters, Tallies};
+use crate::tokens::TokenCounter;
 
 /// Runs to the end; the exit code of the process.
 pub fn main(path: &Path) -> ExitCode {
@@ -116,6 +117,7 @@ pub(crate) fn make_node(config: &Config, in_force: InForce) -> Node {
         cutoff: Cutoff::new(0),
         tallies: Tallies::new(0),
         desk: Desk::closed(),
+        tokens: TokenCounter::closed(),
     }
 }
 
@@ -149,6 +151,8 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
     if config.control.state_place().is_some() {
         node.desk = desk;
     }
+    let (tokens, counts) = TokenCounter::open();
+    node.tokens = tokens;
     let node = Arc::new(node);
     let identity = IdentityShared::new(
         config.issuers.clone(),
@@ -187,6 +191,7 @@ fn start(inputs: &Inputs, in_force: InForce, process_key: ProcessKey) -> Result<
         ),
         approvals: Approvals::new(&config.approvals, &named_by(config, &node.name), notifier),
         asks,
+        counts,
         socket: None,
         tcp: None,
         access: Access::new(&config.control, &config.named_issuers()),

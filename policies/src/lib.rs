@@ -36,8 +36,9 @@ mod text;
 mod verdict;
 
 pub use inspect::{
-    BodyError, CODINGS_MAX, DecodeBounds, DecodeError, FORM_PARTS_MAX, MODEL_BYTES_MAX,
-    RATIO_FREE_BYTES, RequestVerdict, Scratch, TextVerdict, decode_content,
+    BodyError, CODINGS_MAX, CountedTokens, DecodeBounds, DecodeError, FORM_PARTS_MAX,
+    MODEL_BYTES_MAX, RATIO_FREE_BYTES, RequestVerdict, Scratch, TextVerdict, TokenCount,
+    decode_content,
 };
 pub use policy::{
     Approvers, Covers, Denied, Glob, GuardSummary, Hold, HoldCause, Import, Library, Limits,

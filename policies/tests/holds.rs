@@ -9,7 +9,7 @@ use penstock_policies::{
     Action, Covers, Hold, HoldCause, Manner, Operation, PolicySet, Profiles, RequestVerdict, Route,
     Scratch,
 };
-use support::{load, policy_of, route, write};
+use support::{WORDS, load, policy_of, route, write};
 
 const GRANT: &str = "[[grant]]\ngroups = [\"*\"]\nmodels = [\"*\"]\noperations = [\"infer\", \
                      \"manage\", \"embed\"]\n";
@@ -139,20 +139,6 @@ approvers = {{ groups = [\"security\"] }}
     assert_eq!(ask(&["interns"], "small-7b"), Action::Allow);
     assert_eq!(ask(&["staff"], "large-70b"), Action::Allow);
 }
-
-/// Words are tokens, and what is no word of it is one token too.
-const WORDS: &str = r#"{
-  "version": "1.0",
-  "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
-  "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
-              "pad_id": 0, "pad_type_id": 0, "pad_token": "?"},
-  "added_tokens": [],
-  "normalizer": null,
-  "pre_tokenizer": {"type": "WhitespaceSplit"},
-  "post_processor": null,
-  "decoder": null,
-  "model": {"type": "WordLevel", "vocab": {"?": 0, "one": 1}, "unk_token": "?"}
-}"#;
 
 const LONG: &str = "
 [[hold]]

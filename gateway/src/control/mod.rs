@@ -32,6 +32,7 @@ use crate::exchange::Node;
 use crate::identity::{self, IdentityShared};
 use crate::reload::Reloader;
 use crate::telemetry::Counters;
+use crate::tokens;
 
 pub use api::{Access, Facts};
 pub use approvals::Approvals;
@@ -61,6 +62,8 @@ pub struct Control {
     pub approvals: Arc<Approvals>,
     /// What cores ask about them.
     pub asks: mpsc::Receiver<Ask>,
+    /// Prompts whose tokens they have counted.
+    pub counts: mpsc::Receiver<tokens::Job>,
     /// Who is told of what is held.
     pub notifier: Notifier,
     /// Policies and certificates.
@@ -148,6 +151,7 @@ impl Control {
         tokio::spawn(self.keys.clone().keep_up());
         tokio::spawn(self.approvals.clone().serve(self.asks));
         tokio::spawn(self.approvals.clone().keep());
+        tokio::spawn(tokens::serve(self.counts));
         let fleet = fleet::Fleet::new(
             self.revocations.clone(),
             self.keys.clone(),

@@ -17,6 +17,7 @@ use crate::cutoff::Cutoff;
 use crate::identity::{Authenticator, Principal};
 use crate::tap::Tap;
 use crate::telemetry::{CoreCounters, Tallies, Tally};
+use crate::tokens::TokenCounter;
 use crate::upstream::Credential;
 
 /// What decides on calls and is replaced whole while they go on.
@@ -45,6 +46,8 @@ pub struct Node {
     pub cutoff: Arc<Cutoff>,
     /// Where held requests are asked about.
     pub desk: Arc<Desk>,
+    /// Where the tokens of long prompts are counted.
+    pub tokens: TokenCounter,
 }
 
 /// One core's own.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use penstock_policies::mask::Vault;
 use penstock_policies::{
-    Action, DecodeBounds, Direction, FINDINGS_MAX, Finding, RequestBody, RequestVerdict, Route,
-    Scope, decode_content,
+    Action, CountedTokens, DecodeBounds, Direction, FINDINGS_MAX, Finding, RequestBody,
+    RequestVerdict, Route, Scope, TokenCount, decode_content,
 };
 use penstock_recorder::frame::Outcome;
 
@@ -41,6 +41,14 @@ pub struct UpstreamRequest {
     pub body: Option<Vec<u8>>,
 }
 
+/// A request whose head is judged and whose body is unpacked: to be inspected.
+pub struct Begun {
+    admitted: Admitted,
+    body: Vec<u8>,
+    /// What holds it besides its body.
+    outside: Vec<HeldText>,
+}
+
 /// What inspection comes to, where the call does not end.
 #[expect(
     clippy::large_enum_variant,
@@ -61,19 +69,26 @@ pub(super) struct Cleared {
 }
 
 impl Admitted {
-    /// Inspects the body and makes the upstream's request; or the answer that ends the call.
-    pub fn inspect(mut self, head: &RequestHead, body: Vec<u8>) -> Result<Inspected, Answer> {
-        match self.decide(head, body) {
-            Ok((cleared, None)) => {
-                let (forwarded, request) = self.forward(head, cleared)?;
-                Ok(Inspected::Forwarded(forwarded, request))
-            }
-            Ok((cleared, Some(holding))) => {
-                let held = Held::new(self, head, cleared, holding);
-                Ok(Inspected::Held(Box::new(held)))
-            }
+    /// Judges the head and unpacks the body; or the answer that ends the call.
+    pub fn begin(mut self, head: &RequestHead, body: Vec<u8>) -> Result<Begun, Answer> {
+        match self.unpack(head, body) {
+            Ok((body, outside)) => Ok(Begun {
+                admitted: self,
+                body,
+                outside,
+            }),
             Err((answer, outcome)) => Err(self.turn_away(answer, outcome)),
         }
+    }
+
+    fn unpack(
+        &mut self,
+        head: &RequestHead,
+        body: Vec<u8>,
+    ) -> Result<(Vec<u8>, Vec<HeldText>), (Answer, Outcome)> {
+        let outside = self.judge_head(head)?;
+        let body = self.decode(head, body);
+        Ok((body.map_err(|answer| (answer, Outcome::Refused))?, outside))
     }
 
     fn turn_away(mut self, answer: Answer, outcome: Outcome) -> Answer {
@@ -136,11 +151,10 @@ impl Admitted {
         &mut self,
         head: &RequestHead,
         body: Vec<u8>,
+        outside: Vec<HeldText>,
     ) -> Result<(Cleared, Option<Holding>), (Answer, Outcome)> {
         let refused = |answer: Answer| (answer, Outcome::Refused);
         let core = self.call.core.clone();
-        let outside = self.judge_head(head)?;
-        let body = self.decode(head, body).map_err(refused)?;
         let media = head.fields.text("content-type").unwrap_or_default();
         let inspected = if self.route.body == RequestBody::Form {
             let policy = &self.in_force.policy;
@@ -323,6 +337,58 @@ impl Admitted {
             head: out,
             body: Some(body),
         })
+    }
+}
+
+// === impl Begun ===
+
+impl Begun {
+    /// Whether its tokens are to be counted elsewhere before it is inspected.
+    pub fn must_count(&self) -> bool {
+        self.admitted
+            .scope
+            .must_count(&self.admitted.route, &self.body)
+    }
+
+    /// What is to be counted. It has the body until [`Begun::counted`] gives that back.
+    pub fn to_count(&mut self, head: &RequestHead) -> TokenCount {
+        let media = head.fields.text("content-type").unwrap_or_default();
+        let Admitted { scope, route, .. } = &self.admitted;
+        TokenCount::new(scope, route, media, std::mem::take(&mut self.body))
+    }
+
+    /// The body, and what was counted in it.
+    pub fn counted(&mut self, body: Vec<u8>, tokens: Option<CountedTokens>) {
+        self.body = body;
+        if let Some(tokens) = tokens {
+            self.admitted.scope.counted(tokens);
+        }
+    }
+
+    /// It cannot be counted.
+    pub fn refuse(self, answer: Answer) -> Answer {
+        self.admitted.turn_away(answer, Outcome::Refused)
+    }
+
+    /// Inspects the body and makes the upstream's request; or the answer that ends the call. Tokens
+    /// that are needed and were not counted are counted here.
+    pub fn inspect(self, head: &RequestHead) -> Result<Inspected, Answer> {
+        let Self {
+            mut admitted,
+            body,
+            outside,
+        } = self;
+        match admitted.decide(head, body, outside) {
+            Ok((cleared, None)) => {
+                let (forwarded, request) = admitted.forward(head, cleared)?;
+                Ok(Inspected::Forwarded(forwarded, request))
+            }
+            Ok((cleared, Some(holding))) => {
+                let held = Held::new(admitted, head, cleared, holding);
+                Ok(Inspected::Held(Box::new(held)))
+            }
+            Err((answer, outcome)) => Err(admitted.turn_away(answer, outcome)),
+        }
     }
 }
 

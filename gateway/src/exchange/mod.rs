@@ -24,7 +24,7 @@ pub use answer::Answer;
 pub use context::{Core, InForce, Node, Peer};
 pub(crate) use context::{unix_ns, unix_seconds};
 pub use hold::{APPROVAL_FIELD, Held};
-pub use inspect::{Forwarded, Inspected, UpstreamRequest};
+pub use inspect::{Begun, Forwarded, Inspected, UpstreamRequest};
 pub use respond::{Abort, Answering, BodyPlan};
 
 use std::rc::Rc;

@@ -130,7 +130,8 @@ impl Stage {
         if body.len() > admitted.body_max {
             return Way::ended(admitted.too_large());
         }
-        let (held, went_on) = match admitted.inspect(&head, body) {
+        let begun = admitted.begin(&head, body);
+        let (held, went_on) = match begun.and_then(|begun| begun.inspect(&head)) {
             Ok(Inspected::Forwarded(forwarded, request)) => (None, Ok((forwarded, request))),
             Ok(Inspected::Held(held)) => {
                 let asked = Some(held.asked());

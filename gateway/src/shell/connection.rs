@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use penstock_policies::Dialect;
 
+use super::count;
 use super::hold;
 use super::io::Io;
 use super::relay;
@@ -186,7 +187,18 @@ impl Connection<'_> {
             Err(fault) => return self.refuse_body(admitted, fault).await,
         };
         let bytes = body.len();
-        let inspected = admitted.inspect(&self.head, body);
+        let mut begun = match admitted.begin(&self.head, body) {
+            Ok(begun) => begun,
+            Err(answer) => return self.refuse(answer).await,
+        };
+        if begun.must_count() {
+            // Boxed: few are counted.
+            begun = match Box::pin(count::run(self, begun)).await {
+                Ok(begun) => begun,
+                Err(next) => return next,
+            };
+        }
+        let inspected = begun.inspect(&self.head);
         self.worker.timers.worked(bytes);
         match inspected {
             Ok(Inspected::Forwarded(forwarded, request)) => {

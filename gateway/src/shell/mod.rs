@@ -4,6 +4,7 @@
 //! compio runtime of its own and shares nothing with the others but immutable snapshots.
 
 mod connection;
+mod count;
 mod hold;
 mod io;
 mod listen;

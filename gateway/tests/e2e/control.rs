@@ -1,7 +1,7 @@
 //! The control API as an operator's tools see it: its document, its errors, its command line.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use penstock_loadgen::client::{Call, Connection, Response};
 use serde_json::Value;
@@ -32,6 +32,23 @@ pub(crate) fn verb_ok(stack: &Stack, arguments: &[&str]) -> String {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {told}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// As under `… | head`, which is content before all is printed.
+#[test]
+fn a_verb_whose_output_nobody_reads_ends_without_a_word() {
+    let stack = Stack::start();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let verb = Command::new(env!("CARGO_BIN_EXE_penstock-gateway"))
+        .args(["status", "--control"])
+        .arg(stack.path("control.sock"))
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the gateway's program runs");
+    assert_eq!(verb.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&verb.stderr), "");
 }
 
 /// Every `$ref` of a document.

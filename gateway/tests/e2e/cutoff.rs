@@ -12,7 +12,7 @@ use crate::stack::{Stack, scripted};
 use crate::witness::{PATIENCE, close_of, code, request_id, scripted_chat};
 
 /// Far more than anything here takes.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A stream that goes on for far longer than the test, whoever asks.
 fn endless() -> Value {

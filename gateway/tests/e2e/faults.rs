@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::stack::{Stack, chat_body, post_bytes, scripted};
 
 /// Far more than anything here takes.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Status and code of the answer to a chat that the double answers as told.
 fn refusal(stack: &Stack, answer: &Value, stream: bool) -> (u16, String) {

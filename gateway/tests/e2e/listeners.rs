@@ -11,7 +11,7 @@ use crate::stack::{MODEL, Stack, post_bytes, scripted};
 use crate::witness::open_of;
 
 /// Far more than anything here takes.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_unix_socket_is_served_like_tcp() {

@@ -51,4 +51,5 @@ mod scim;
 mod slack;
 mod streams;
 mod tls;
+mod tokens;
 mod upstream;

@@ -17,7 +17,7 @@ use penstock_loadgen::double::{Double, DoubleOptions};
 use penstock_loadgen::issuer::{Issuer, IssuerOptions};
 
 /// How long a program may take to be ready or to end; far more than it needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The model that the default policy grants to the default caller.
 pub(crate) const MODEL: &str = "llama-3-8b";
@@ -195,7 +195,9 @@ impl Stack {
         fs::create_dir_all(&policies).expect("a folder for policies");
         fs::write(policies.join("main.toml"), &setup.policy).expect("the policy is written");
         for (name, text) in &setup.files {
-            fs::write(folder.path().join(name), text).expect("a file is written");
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("in a folder")).expect("its folder");
+            fs::write(path, text).expect("a file is written");
         }
         let config = render(&setup, &double, &issuer);
         fs::write(folder.path().join("gateway.toml"), config)

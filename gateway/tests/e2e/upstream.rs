@@ -15,7 +15,7 @@ use crate::stack::{MODEL, Stack, chat_body, post_bytes, scripted};
 use crate::witness::close_of;
 
 /// Far more than anything here takes.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The one request that the model has seen.
 fn seen(stack: &Stack) -> Recorded {

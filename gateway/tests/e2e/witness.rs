@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::stack::{MODEL, Stack};
 
 /// How long a client in these tests waits for a byte.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 // === calls ===
 

@@ -17,7 +17,7 @@ use penstock_loadgen::double::{Double, DoubleOptions};
 use serde_json::{Value, json};
 
 /// How long a test waits for what should happen at once.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 
 fn double() -> Double {
     Double::start(DoubleOptions::default()).unwrap()

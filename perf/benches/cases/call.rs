@@ -17,6 +17,7 @@ use penstock_gateway::http1::{
 use penstock_gateway::identity::{Authenticator, IdentityShared, IssuerConfig, load_initial};
 use penstock_gateway::tap::Tap;
 use penstock_gateway::telemetry::{Counters, Tallies};
+use penstock_gateway::tokens::TokenCounter;
 use penstock_loadgen::issuer::{Algorithm, KeySet, TokenSpec, mint, now_unix};
 use penstock_policies::{PolicySet, PolicySources, Profiles};
 
@@ -142,6 +143,7 @@ impl Place {
             tallies: Tallies::new(1),
             upstream_host: "127.0.0.1:8000".to_owned(),
             desk: Desk::closed(),
+            tokens: TokenCounter::closed(),
         };
         let counters = Counters::new(1).core(0);
         let (producer, drain) = ring();
@@ -175,7 +177,8 @@ impl Place {
             admit(&self.core, request, Peer::Unix, false, true),
             "refused",
         );
-        let inspected = admitted.inspect(request, body.to_vec());
+        let begun = good(admitted.begin(request, body.to_vec()), "turned away");
+        let inspected = begun.inspect(request);
         let Inspected::Forwarded(forwarded, sent) = good(inspected, "not forwarded") else {
             panic!("held");
         };

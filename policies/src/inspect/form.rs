@@ -92,13 +92,7 @@ impl PolicySet {
         if route.names_model && model.is_none() {
             return Err(BodyError::ModelMissing);
         }
-        let texts = |each: &mut dyn FnMut(&str)| {
-            let parts = form.parts.iter().filter(|part| part.is_text());
-            // Those that are text were found to be UTF-8 above.
-            parts
-                .filter_map(|part| std::str::from_utf8(part.content).ok())
-                .for_each(each);
-        };
+        let texts = |each: &mut dyn FnMut(&str)| form.texts(each);
         let prompt_tokens = scope.count_tokens(route.operation, model.as_deref(), extent, texts);
         within_limits(
             scope,
@@ -166,13 +160,13 @@ fn not_utf8(_: std::str::Utf8Error) -> &'static str {
 }
 
 /// The fields that decide where a request goes; a second one could be read by the server behind.
-struct Head<'b> {
-    model: Option<&'b str>,
+pub(super) struct Head<'b> {
+    pub(super) model: Option<&'b str>,
     stream: Option<bool>,
 }
 
 impl<'b> Head<'b> {
-    fn read(form: &Form<'b>) -> Result<Head<'b>, BodyError> {
+    pub(super) fn read(form: &Form<'b>) -> Result<Head<'b>, BodyError> {
         let model = only(
             form,
             "model",

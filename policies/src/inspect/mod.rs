@@ -14,11 +14,13 @@ mod multipart;
 mod prompt;
 mod role;
 mod single;
+mod tokens;
 
 pub use decode::{CODINGS_MAX, DecodeBounds, DecodeError, RATIO_FREE_BYTES, decode_content};
 pub use error::{BodyError, MODEL_BYTES_MAX};
 pub use multipart::FORM_PARTS_MAX;
 pub use single::TextVerdict;
+pub use tokens::{CountedTokens, TokenCount};
 
 use crate::mask::Vault;
 use crate::policy::{Asked, Denied, Extent, Hold, MediaSet, PolicySet, Scope};
@@ -177,13 +179,7 @@ fn inspect(
     if route.names_model && model.is_none() {
         return Err(BodyError::ModelMissing);
     }
-    let texts = |each: &mut dyn FnMut(&str)| {
-        doc.walk(&mut |_, text| {
-            if text.role == Role::String {
-                each(text.value);
-            }
-        });
-    };
+    let texts = |each: &mut dyn FnMut(&str)| tokens::strings(doc, each);
     let prompt_tokens = scope.count_tokens(route.operation, model.as_deref(), extent, texts);
     within_limits(
         scope,

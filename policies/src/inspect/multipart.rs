@@ -43,6 +43,13 @@ pub(super) type Fault = &'static str;
 // === impl Form ===
 
 impl<'b> Form<'b> {
+    /// Its fields that are text.
+    pub(super) fn texts(&self, each: &mut dyn FnMut(&str)) {
+        let parts = self.parts.iter().filter(|part| part.is_text());
+        let texts = parts.filter_map(|part| std::str::from_utf8(part.content).ok());
+        texts.for_each(each);
+    }
+
     /// Reads a whole body by the `Content-Type` that came with it.
     pub(super) fn read(content_type: &'b str, body: &'b [u8]) -> Result<Form<'b>, Fault> {
         let boundary = boundary(content_type)?;

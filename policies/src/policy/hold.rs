@@ -209,6 +209,12 @@ impl HoldRule {
             .filter(|_| self.is_about(operation, model))
     }
 
+    /// The same, whatever the model is.
+    pub(super) fn bound_on_any_model(&self, operation: Operation) -> Option<u64> {
+        self.prompt_tokens
+            .filter(|_| self.operations.contains(&operation))
+    }
+
     fn is_about(&self, operation: Operation, model: Option<&str>) -> bool {
         let model = model.unwrap_or_default();
         self.operations.contains(&operation)

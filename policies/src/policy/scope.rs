@@ -11,7 +11,8 @@ use super::engine::{Engine, Sieve};
 use super::glob::Glob;
 use super::hold::{Approvers, HoldRule};
 use super::media::MediaSet;
-use super::tokens::Extent;
+use super::tokens::{Extent, most_in};
+use crate::inspect::CountedTokens;
 use crate::profile::Operation;
 use crate::verdict::{Action, Direction};
 
@@ -21,6 +22,8 @@ pub struct Scope {
     inner: Arc<Inner>,
     /// Runs that are no text are what was asked for: embeddings.
     runs_pass: bool,
+    /// Of the call that this copy is for, where they were counted before.
+    counted: Option<Arc<CountedTokens>>,
 }
 
 struct Inner {
@@ -100,6 +103,7 @@ impl Scope {
         Scope {
             inner: Arc::new(inner),
             runs_pass: false,
+            counted: None,
         }
     }
 
@@ -121,6 +125,7 @@ impl Scope {
         Scope {
             inner: Arc::new(inner),
             runs_pass: false,
+            counted: None,
         }
     }
 
@@ -269,12 +274,41 @@ impl Scope {
         let Some(engine) = &self.inner.engine else {
             return extent.estimate();
         };
+        // Masking may have made it another model.
+        let counted = self
+            .counted
+            .as_ref()
+            .filter(|it| it.model.as_deref() == model);
+        if let Some(counted) = counted {
+            return counted.tokens;
+        }
         let holds = self.holds().iter();
         let bounds = holds.filter_map(|hold| hold.bound_on(operation, model));
         let bound = bounds
             .chain(self.limits(operation, model).prompt_tokens)
             .min();
         engine.tokenizers.count(model, extent, bound, each)
+    }
+
+    /// Whether a body of this size may have more tokens than anything that bounds this operation
+    /// lets pass, where tokens are counted at all.
+    pub(crate) fn may_reach_bound(&self, operation: Operation, bytes: usize) -> bool {
+        let Some(engine) = &self.inner.engine else {
+            return false;
+        };
+        if engine.tokenizers.is_empty() {
+            return false;
+        }
+        let holds = self.holds().iter();
+        let bounds = holds.filter_map(|hold| hold.bound_on_any_model(operation));
+        let granted = self.granting(operation);
+        let bounds = bounds.chain(granted.filter_map(|grant| grant.limits.prompt_tokens));
+        bounds.min().is_some_and(|bound| most_in(bytes) > bound)
+    }
+
+    /// Takes over what was counted; for the one call that this copy is for.
+    pub fn counted(&mut self, tokens: CountedTokens) {
+        self.counted = Some(Arc::new(tokens));
     }
 
     /// The scope for what this operation answers: embeddings are runs that are no text.

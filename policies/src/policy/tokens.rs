@@ -66,16 +66,27 @@ impl Extent {
     }
 
     /// No tokenizer makes more of it.
-    fn most(&self) -> u64 {
+    fn most(self) -> u64 {
         let texts = self.texts.saturating_mul(TOKENS_PER_TEXT_MAX);
         let bytes = self.bytes.saturating_mul(TOKENS_PER_BYTE_MAX);
         texts.saturating_add(bytes).saturating_add(self.ids)
     }
 }
 
+/// No body of this size has more tokens: each of its texts has at least its two quotation marks, or
+/// a line of its own, and each token id a digit and what sets it apart.
+pub(super) fn most_in(bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    bytes.saturating_mul(TOKENS_PER_BYTE_MAX + TOKENS_PER_TEXT_MAX)
+}
+
 // === impl Tokenizers ===
 
 impl Tokenizers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
     pub(super) fn new(of: Vec<ModelTokenizer>) -> Tokenizers {
         Tokenizers { of }
     }

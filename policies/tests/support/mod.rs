@@ -283,3 +283,17 @@ pub(crate) fn texts(events: &[Value]) -> BTreeMap<String, String> {
     }
     texts
 }
+
+/// Words are tokens, and what is no word of it is one token too.
+pub(crate) const WORDS: &str = r#"{
+  "version": "1.0",
+  "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+  "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+              "pad_id": 0, "pad_type_id": 0, "pad_token": "?"},
+  "added_tokens": [],
+  "normalizer": null,
+  "pre_tokenizer": {"type": "WhitespaceSplit"},
+  "post_processor": null,
+  "decoder": null,
+  "model": {"type": "WordLevel", "vocab": {"?": 0, "one": 1}, "unk_token": "?"}
+}"#;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use penstock_recorder::log::{self, Recorded};
 
 /// Longest wait for anything in a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Host {
     dir: tempfile::TempDir,

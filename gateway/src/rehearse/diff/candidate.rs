@@ -20,6 +20,7 @@ use crate::exchange::{InForce, Node};
 use crate::identity::Principal;
 use crate::rehearse::{Ending, Stage, WhenHeld, message};
 use crate::telemetry::Tallies;
+use crate::tokens::TokenCounter;
 
 /// The policies to compare with, on a stage.
 pub(super) struct Candidate {
@@ -57,6 +58,7 @@ impl Candidate {
             cutoff: Cutoff::new(0),
             tallies: Tallies::new(0),
             desk: Desk::closed(),
+            tokens: TokenCounter::closed(),
         }))?;
         Ok(Self { stage, policy })
     }

@@ -52,6 +52,7 @@ impl OneCore {
             upstream_host: double.address().to_string(),
             cutoff: Cutoff::new(1),
             desk: Desk::closed(),
+            tokens: crate::tokens::TokenCounter::closed(),
         };
         let anonymous = Some(vec!["anybody".to_owned()]);
         let identity = IdentityShared::new(Vec::new(), anonymous).unwrap();

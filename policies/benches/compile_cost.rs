@@ -1,5 +1,5 @@
 //! What it costs to compile rules: time and table memory of the shipped rules, and of a thousand.
-//! `cargo run --release -p penstock-policies --example compile_cost`
+//! `cargo bench -p penstock-policies --bench compile_cost`
 
 use std::time::Instant;
 
