@@ -42,8 +42,8 @@ enum Command {
     /// Issue, list, rotate and revoke keys of this gateway.
     Keys(client::keys::Arguments),
     /// Say what would become of a request and why: who, route, grant, rules, and the caller's
-    /// error; exits with 0 when it would pass, 1 when it would be stopped, 2 when that cannot be
-    /// said.
+    /// error; exits with 0 when it would pass, 1 when it would be stopped or held, 2 when that
+    /// cannot be said.
     Explain(rehearse::explain::Arguments),
     /// Say which recorded exchanges would have ended otherwise under other policies; exits with 0
     /// when none would, 1 when some would, 2 when that cannot be said.

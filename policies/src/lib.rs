@@ -43,7 +43,7 @@ pub use inspect::{
 pub use policy::{
     Approvers, Covers, Denied, Glob, GuardSummary, Hold, HoldCause, Import, Library, Limits,
     ListedGrant, ListedGuard, Manner, Media, MediaSet, Observes, PolicyError, PolicyFiles,
-    PolicySet, PolicySources, PolicyText, Scope, Summary,
+    PolicySet, PolicySources, PolicyText, Replacement, Scope, Summary,
 };
 pub use profile::{Dialect, Endpoint, Operation, Profiles, RequestBody, Route, UnknownProfile};
 pub use respond::{

@@ -186,12 +186,19 @@ impl Told {
     /// What happens, in a word for programs and a sentence for people.
     fn outcome(&self) -> (&'static str, String) {
         let Ending {
-            refusal, forwarded, ..
+            refusal,
+            forwarded,
+            held,
+            ..
         } = &self.ending;
         let masks = |way: Direction| {
             let mut findings = self.ending.findings.iter();
             findings.any(|(on, finding)| *on == way && finding.action.as_str() == "mask")
         };
+        if let Some(asked) = held {
+            let what = "until then the model receives nothing";
+            return ("held", format!("held: asks {asked}; {what}"));
+        }
         match (refusal, forwarded) {
             (Some(refusal), true) => {
                 let (status, code) = (refusal.status, refusal.code);

@@ -143,6 +143,23 @@ fn people_read_which_rule_where_and_how_it_was_read() {
 }
 
 #[test]
+fn what_would_be_held_says_who_is_asked() {
+    let stack = crate::approvals::stack(|_| {});
+    let body = chat_body("hello", false);
+    let (exit, said) = explained(&stack, &ALICE, body.as_bytes());
+    assert_eq!(
+        (exit, &said["outcome"]),
+        (Some(1), &json!("held")),
+        "{said}"
+    );
+    assert_eq!(said["refusal"]["code"], "approval_required");
+    let (_, said) = explain(&stack, &ALICE, body.as_bytes());
+    let what = "what happens  held: asks 1 of security (\"ask first\": the operation is \"infer\"); \
+                until then the model receives nothing";
+    assert!(said.contains(what), "{said}");
+}
+
+#[test]
 fn answers_and_streams_are_explained_too() {
     let stack = Stack::unrecorded();
     let file = stack.path("answer");

@@ -37,7 +37,7 @@ pub use scope::{Denied, Limits, Scope};
 pub(crate) use tokens::Extent;
 
 use crate::mask::MaskKey;
-use crate::rule::{Confidence, ExampleFailure, Pack};
+use crate::rule::{Confidence, ExampleFailure, Pack, Template};
 use crate::scan::RuleIndex;
 use crate::verdict::{Action, Direction};
 use engine::Engine;
@@ -70,6 +70,13 @@ pub struct PolicySet {
     version: String,
     warnings: Vec<String>,
     summary: Summary,
+}
+
+/// What a rule writes in the place of a value, to be found again in a text of the record.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    rule: String,
+    template: Template,
 }
 
 /// One `[[guard]]`, resolved.
@@ -143,6 +150,16 @@ pub enum Observes {
     Everything,
 }
 
+// === impl Replacement ===
+
+impl Replacement {
+    /// How many bytes of `text` it takes where it begins there; `None` where it does not, or could
+    /// not be told from other text.
+    pub fn length_at(&self, text: &str) -> Option<usize> {
+        self.template.length_at(&self.rule, text)
+    }
+}
+
 // === impl PolicySet ===
 
 impl PolicySet {
@@ -185,6 +202,16 @@ impl PolicySet {
     pub fn check_examples(&self) -> Vec<ExampleFailure> {
         let rules = self.packs.iter().flat_map(|pack| &pack.rules);
         rules.flat_map(|rule| rule.check_examples()).collect()
+    }
+
+    /// What this rule writes in the place of a value; `None` where no guard uses the rule.
+    pub fn replacement_of(&self, rule: &str) -> Option<Replacement> {
+        let scanner = &self.engine.as_ref()?.scanner;
+        let found = scanner.rule(scanner.index_of(rule)?);
+        Some(Replacement {
+            rule: rule.to_owned(),
+            template: found.template.clone(),
+        })
     }
 
     /// What is allowed but probably not meant.

@@ -52,6 +52,9 @@ const DRAWS_MAX: usize = 256;
 /// How long a replacement must be at least, or how much of it must be drawn, to be put back.
 const RESTORE_CHARS_MIN: usize = 8;
 
+/// How many characters a template must give by itself, or a replacement of it is not found again.
+const FIXED_CHARS_MIN: usize = 3;
+
 /// Where in what is drawn for a value its format-preserving form begins, behind the pseudonym.
 const FORMAT_POSITION: u64 = 64;
 
@@ -175,6 +178,20 @@ impl Template {
             .any(|part| matches!(part, Part::Format(_)))
     }
 
+    /// How many bytes of `text` a replacement takes that begins there; `None` where none does, or
+    /// could not be told from other text: a value in its own format never can.
+    pub(crate) fn length_at(&self, rule: &str, text: &str) -> Option<usize> {
+        let fixed = |part: &Part| match part {
+            Part::Literal(literal) => literal.chars().count(),
+            Part::Rule => rule.chars().count(),
+            Part::Pseudonym(digits) => *digits,
+            Part::First(_) | Part::Last(_) | Part::Format(_) => 0,
+        };
+        let fixed: usize = self.parts.iter().map(fixed).sum();
+        (fixed >= FIXED_CHARS_MIN).then_some(())?;
+        length_of(&self.parts, rule, text)
+    }
+
     /// Appends the replacement of a value that is not held whole (a region, or a match longer
     /// than its rule's bound): the template if it asks nothing of the value, else the default.
     pub(crate) fn render_unseen(&self, rule: &str, out: &mut String) {
@@ -191,6 +208,30 @@ impl Template {
                 _ => out.push_str(rule),
             }
         }
+    }
+}
+
+/// How many bytes these parts take where `text` begins with them; of what is shown of a value as
+/// much as may be.
+fn length_of(parts: &[Part], rule: &str, text: &str) -> Option<usize> {
+    let Some((part, rest)) = parts.split_first() else {
+        return Some(0);
+    };
+    let behind = |taken: usize| Some(taken + length_of(rest, rule, text.get(taken..)?)?);
+    match part {
+        Part::Literal(literal) => text.starts_with(literal).then(|| behind(literal.len()))?,
+        Part::Rule => text.starts_with(rule).then(|| behind(rule.len()))?,
+        Part::Pseudonym(digits) => {
+            let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            let drawn = text.get(..*digits)?;
+            drawn.bytes().all(is_digit).then(|| behind(*digits))?
+        }
+        Part::First(chars) | Part::Last(chars) => {
+            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            let ends: Vec<usize> = ends.take(chars + 1).collect();
+            ends.into_iter().rev().find_map(behind)
+        }
+        Part::Format(_) => None,
     }
 }
 
@@ -371,6 +412,45 @@ mod tests {
         assert_eq!(render("{pseudonym}", "a").len(), 8);
         assert_eq!(render("{pseudonym}", "a"), render("{pseudonym}", "a"));
         assert_ne!(render("{pseudonym}", "a"), render("{pseudonym}", "b"));
+    }
+
+    #[test]
+    fn a_replacement_is_found_again_where_it_can_be_told_from_other_text() {
+        for template in [
+            "<{rule}:{pseudonym}>",
+            "[removed by ACME]",
+            "{first:2}****{last:4}",
+            "card …{last:4} ({rule})",
+        ] {
+            for value in [
+                "a",
+                "abcdefgh",
+                "4111 1111 1111 1111",
+                "é".repeat(20).as_str(),
+            ] {
+                let written = render(template, value);
+                let parsed = Template::parse(template).expect("it parses");
+                let found = parsed.length_at("r", &format!("{written} and more"));
+                assert!(
+                    found >= Some(written.len()),
+                    "{template} {value}: {found:?}"
+                );
+                if !template.starts_with('{') {
+                    assert_eq!(parsed.length_at("r", &format!("x{written}")), None);
+                }
+                if !template.ends_with('}') {
+                    let (last, _) = written.char_indices().last().expect("it is not empty");
+                    assert_eq!(parsed.length_at("r", &written[..last]), None);
+                }
+            }
+        }
+        for untold in ["{fp}", "**", "{last:4}", "<{fp:4}>"] {
+            let parsed = Template::parse(untold).expect("it parses");
+            assert_eq!(
+                parsed.length_at("r", &render(untold, "4111 1111 1111 1111")),
+                None
+            );
+        }
     }
 
     #[test]

@@ -28,9 +28,9 @@ pub(super) async fn page(desk: Desk, Path(id): Path<String>) -> Response {
         h2 { "Verdicts" }
         (verdicts(session))
         h2 { "Request" }
-        (request(session))
+        (request(&desk, session))
         h2 { "Answer" }
-        (answer(session))
+        (answer(&desk, session))
         (controls(session))
     };
     desk.page("Call", "/console/calls", &content)
@@ -68,7 +68,7 @@ pub(super) async fn replay(desk: Desk, Path(id): Path<String>) -> Response {
             p.quiet { "Keys: space plays and pauses, arrow keys move by a second, End jumps to the end. "
                 mark { "Marked" } " is what stands in the place of a masked value." }
             pre.text data-text tabindex="0" { }
-            noscript { (answer(session)) }
+            noscript { (answer(&desk, session)) }
         }
     };
     desk.page("Replay", "/console/calls", &content)
@@ -81,7 +81,8 @@ pub(super) async fn pieces(desk: Desk, Path(id): Path<String>) -> Response {
         Ok(call) => call,
         Err(refused) => return refused,
     };
-    let masks = Masks::of(&call.session, "response");
+    let in_force = desk.api.node.in_force.load();
+    let masks = Masks::of(&in_force.policy, &call.session, "response");
     let pieces = marked(&pieces_of(&call.session), &masks);
     let parts = |parts: &Marked| -> Vec<Value> {
         parts
@@ -242,9 +243,10 @@ fn verdicts(session: &Session) -> Markup {
     }
 }
 
-fn request(session: &Session) -> Markup {
+fn request(desk: &Desk, session: &Session) -> Markup {
     let (media, body) = session.request_body();
-    let masks = Masks::of(session, "request");
+    let in_force = desk.api.node.in_force.load();
+    let masks = Masks::of(&in_force.policy, session, "request");
     if body.is_empty() {
         return empty("No body is recorded: there was none, or it was refused before it was read.");
     }
@@ -262,12 +264,13 @@ fn request(session: &Session) -> Markup {
     }
 }
 
-fn answer(session: &Session) -> Markup {
+fn answer(desk: &Desk, session: &Session) -> Markup {
     let text: String = pieces_of(session)
         .into_iter()
         .map(|(_, text)| text)
         .collect();
-    let masks = Masks::of(session, "response");
+    let in_force = desk.api.node.in_force.load();
+    let masks = Masks::of(&in_force.policy, session, "response");
     html! {
         @if text.is_empty() {
             (empty("No answer is recorded. What the caller got would stand here, masked as they got it."))

@@ -2,9 +2,11 @@
 //! what was masked, and when each piece of it came.
 //!
 //! The record has masked texts and says which rules masked in them, not where their replacements
-//! stand: [`Masks`] finds those by what shipped rules and the engine's default write in the place
-//! of a value.
+//! stand: [`Masks`] finds those by what the rules in force write in the place of a value, and, for
+//! texts that were masked under other policies, by what shipped rules and the engine's default
+//! write. A value that was replaced by one in its own format cannot be told from one that was not.
 
+use penstock_policies::{PolicySet, Replacement};
 use penstock_recorder::frame::{Decision, FrameBody};
 use penstock_recorder::log::{AnswerText, Session, escape};
 use serde_json::Value;
@@ -32,13 +34,17 @@ pub(super) struct Piece {
 }
 
 /// Rules that masked something in one direction.
-pub(super) struct Masks(Vec<String>);
+pub(super) struct Masks {
+    rules: Vec<String>,
+    /// What they write today.
+    written: Vec<Replacement>,
+}
 
 // === impl Masks ===
 
 impl Masks {
     /// Of a call's decisions in this direction.
-    pub(super) fn of(session: &Session, direction: &str) -> Self {
+    pub(super) fn of(policy: &PolicySet, session: &Session, direction: &str) -> Self {
         let masking = |decision: &&Decision| {
             decision.direction == direction && decision.action.starts_with("mask")
         };
@@ -52,31 +58,37 @@ impl Masks {
             .collect();
         rules.sort();
         rules.dedup();
-        Self(rules)
+        Self::by(policy, rules)
+    }
+
+    fn by(policy: &PolicySet, rules: Vec<String>) -> Self {
+        let written = rules.iter().filter_map(|rule| policy.replacement_of(rule));
+        Self {
+            written: written.collect(),
+            rules,
+        }
     }
 
     /// Cuts a text where replacements begin and end.
     pub(super) fn mark(&self, text: &str) -> Marked {
         let mut parts = Marked::new();
-        if self.0.is_empty() {
+        if self.rules.is_empty() {
             parts.push((false, text.to_owned()));
             return parts;
         }
         let mut from = 0;
-        let mut at = 0;
-        while let Some(found) = text[at..].find(['<', '[']) {
-            let start = at + found;
-            match self.length_at(&text[start..]) {
-                Some(length) => {
-                    if start > from {
-                        parts.push((false, text[from..start].to_owned()));
-                    }
-                    parts.push((true, text[start..start + length].to_owned()));
-                    from = start + length;
-                    at = from;
-                }
-                None => at = start + 1,
+        for (at, _) in text.char_indices() {
+            if at < from {
+                continue;
             }
+            let Some(length) = self.length_at(&text[at..]).filter(|length| *length > 0) else {
+                continue;
+            };
+            if at > from {
+                parts.push((false, text[from..at].to_owned()));
+            }
+            parts.push((true, text[at..at + length].to_owned()));
+            from = at + length;
         }
         if from < text.len() {
             parts.push((false, text[from..].to_owned()));
@@ -84,15 +96,24 @@ impl Masks {
         parts
     }
 
-    /// How long the replacement is that begins here: `[masked:RULE]`, or a name in brackets with
-    /// what is left of the value behind a colon or the word `ending`.
+    /// How long the replacement is that begins here.
     fn length_at(&self, text: &str) -> Option<usize> {
+        let own = self.written.iter().filter_map(|it| it.length_at(text));
+        own.max().or_else(|| self.usual_length_at(text))
+    }
+
+    /// `[masked:RULE]`, or a name in brackets with what is left of the value behind a colon or the
+    /// word `ending`.
+    fn usual_length_at(&self, text: &str) -> Option<usize> {
+        if !text.starts_with(['<', '[']) {
+            return None;
+        }
         if let Some(rest) = text.strip_prefix("[masked:") {
             let named = |rule: &&String| {
                 let rest = rest.strip_prefix(rule.as_str());
                 rest.is_some_and(|it| it.starts_with(']'))
             };
-            let rule = self.0.iter().find(named)?;
+            let rule = self.rules.iter().find(named)?;
             return Some("[masked:]".len() + rule.len());
         }
         let close = if text.starts_with('<') { b'>' } else { b']' };
@@ -274,7 +295,8 @@ mod tests {
     use super::*;
 
     fn masks() -> Masks {
-        Masks(vec!["card".to_owned(), "email".to_owned()])
+        let rules = vec!["card".to_owned(), "email".to_owned()];
+        Masks::by(&PolicySet::allow_all(), rules)
     }
 
     #[test]
@@ -299,7 +321,33 @@ mod tests {
             .map(|(_, text)| text)
             .collect();
         assert_eq!(whole, text);
-        assert_eq!(Masks(Vec::new()).mark(text), [(false, text.to_owned())]);
+        let none = Masks::by(&PolicySet::allow_all(), Vec::new());
+        assert_eq!(none.mark(text), [(false, text.to_owned())]);
+    }
+
+    #[test]
+    fn what_an_operator_has_a_rule_write_is_marked_too() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("packs")).expect("a folder");
+        let pack = "[[rule]]\nid = \"acme\"\ndescription = \"a number\"\nregex = '\\bACME-[0-9]{4}\\b'\n\
+                    replace = \"one of our customers, {last:2}\"\n\
+                    matches = [\"ACME-1234\"]\nmisses = [\"ACME\"]\n";
+        std::fs::write(dir.path().join("packs/acme.toml"), pack).expect("written");
+        let guard = "[[guard]]\nname = \"g\"\ndirection = \"both\"\npacks = [\"acme\"]\naction = \"mask\"\n";
+        std::fs::write(dir.path().join("main.toml"), guard).expect("written");
+        let policy = PolicySet::load(&penstock_policies::PolicySources {
+            withheld: &[],
+            dir: dir.path(),
+            pseudonym_key: [7; 32],
+        });
+        let masks = Masks::by(&policy.expect("a policy"), vec!["acme".to_owned()]);
+        let parts = masks.mark("ä one of our customers, 34 wrote [masked:acme] to one of us");
+        let marked: Vec<&str> = parts
+            .iter()
+            .filter(|it| it.0)
+            .map(|it| it.1.as_str())
+            .collect();
+        assert_eq!(marked, ["one of our customers, 34", "[masked:acme]"]);
     }
 
     #[test]
