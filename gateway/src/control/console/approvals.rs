@@ -269,7 +269,11 @@ fn all_of(desk: &Desk, view: &ApprovalView) -> Markup {
             dt { "Goes to" } dd { (plain(&matter.upstream)) }
             dt { "Policy" } dd { code { (plain(&matter.policy_version)) } }
             dt { "Asked" } dd { (time(&view.created)) ", " (manner(view.manner)) }
-            dt { "Decide before" } dd { (time(&view.expires)) }
+            @match view.standing {
+                Standing::Pending => { dt { "Decide before" } dd { (time(&view.expires)) } },
+                Standing::Approved => { dt { "Use before" } dd { (time(&view.expires)) } },
+                _ => {},
+            }
             dt { "Call" } dd { a href=(call) { code { (plain(&matter.session)) } } }
         }
         h2 { "History" }
