@@ -412,11 +412,57 @@ fn stamp(file: &Path) -> Option<(u64, u64, i64, i64)> {
     Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
-/// A name that is nobody else's, in the order in which they are made.
+/// The last name that was made: when, and what it has behind its time.
+static LAST_ID: Mutex<(u64, [u8; 10])> = Mutex::new((0, [0; 10]));
+
+/// A name that is nobody else's. Those of one process are in the order in which they are made, also
+/// within a millisecond and when the clock is set back (RFC 9562 section 6.2, method 2).
 pub(super) fn new_id() -> String {
     let mut random = [0; 10];
     // Without random numbers nothing here is safe, TLS and token caches included.
     aws_lc_rs::rand::fill(&mut random).expect("the system's random numbers fail");
+    // The last seven bytes are a counter with a random start: so it does not overflow.
+    random[3] &= 0x7f;
     let now_ms = crate::exchange::unix_ns() / 1_000_000;
-    penstock_recorder::frame::SessionId::v7(now_ms, random).to_string()
+    // What a panic left is whole: nothing that is done under it can panic half way.
+    let mut last = LAST_ID.lock().unwrap_or_else(PoisonError::into_inner);
+    if now_ms > last.0 {
+        *last = (now_ms, random);
+    } else {
+        for byte in last.1[3..].iter_mut().rev() {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                break;
+            }
+        }
+    }
+    let (made_ms, behind) = *last;
+    penstock_recorder::frame::SessionId::v7(made_ms, behind).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_in_which_they_are_made() {
+        // Far more than one in each millisecond, by several threads.
+        let made = |_| (0..5_000).map(|_| new_id()).collect::<Vec<String>>();
+        let of_threads: Vec<Vec<String>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|nth| scope.spawn(move || made(nth))).collect();
+            let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ended.map(|made| made.expect("it ends")).collect()
+        });
+        for ids in &of_threads {
+            assert!(ids.is_sorted(), "{ids:?}");
+        }
+        let mut all = of_threads.concat();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 20_000);
+        assert!(
+            all.iter()
+                .all(|id| id.as_bytes()[14] == b'7' && matches!(id.as_bytes()[19], b'8'..=b'b'))
+        );
+    }
 }
