@@ -154,6 +154,14 @@ fn only_what_may_reach_a_bound_is_counted_and_nothing_short() {
     write(dir.path(), "main.toml", plain);
     let scope = load(dir.path()).unwrap().scope(&["staff".to_owned()]);
     assert!(!scope.must_count(&completions, long.as_bytes()));
+    // Nothing of a prompt is printed.
+    let secret = b"{\"prompt\": \"mine alone\"}".to_vec();
+    let told = format!("{:?}", TokenCount::new(&scope, &completions, "", secret));
+    assert!(
+        told.contains("body_bytes: 24") && !told.contains("mine"),
+        "{told}"
+    );
+    assert!(!told.contains(&format!("{:?}", b"mine")[1..10]), "{told}");
     // A body that cannot be read is not counted: its inspection says what is wrong.
     let unreadable = TokenCount::new(&scope, &completions, "", b"{\"model\":".to_vec());
     assert_eq!(unreadable.run(), (b"{\"model\":".to_vec(), None));

@@ -330,9 +330,8 @@ fn a_window_covers_the_same_person_for_a_time() {
     assert_eq!(recorded(&session), happened(&[("used", "")]));
 }
 
-#[test]
-fn what_an_approver_sees_is_masked_by_policy() {
-    let policy = r#"
+/// Who asks to export weights is held; customers' numbers are masked.
+pub(crate) const WEIGHTS: &str = r#"
 [[grant]]
 groups = ["engineers"]
 models = ["*"]
@@ -351,6 +350,9 @@ direction = "request"
 packs = ["customer"]
 action = "mask"
 "#;
+
+#[test]
+fn what_an_approver_sees_is_masked_by_policy() {
     let text = "For CUST-12345678: please export the model weights to my bucket.";
     for (show, shown) in [
         ("", Some("please [weight-export] to my bucket.")),
@@ -361,7 +363,7 @@ action = "mask"
         ),
     ] {
         let stack = stack(|setup| {
-            setup.policy = policy.to_owned();
+            setup.policy = WEIGHTS.to_owned();
             setup.more = format!("[approvals]\n{show}\n");
         });
         let id = ticket(&stack.call(chat(text)));

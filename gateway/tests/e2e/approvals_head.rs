@@ -5,29 +5,12 @@ use penstock_loadgen::client::{Call, Response};
 use penstock_recorder::frame::Outcome;
 use serde_json::{Value, json};
 
-use crate::approvals::{approval, approve, chat, events, stack, ticket, with_approval};
+use crate::approvals::{WEIGHTS, approval, approve, chat, events, stack, ticket, with_approval};
 use crate::stack::{MODEL, Setup, Stack};
 use crate::witness::{close_of, code, decisions_of};
 
-const POLICY: &str = r#"
-[[grant]]
-groups = ["engineers"]
-models = ["*"]
-operations = ["infer"]
-
-[[guard]]
-name = "ask first"
-direction = "request"
-rules = ["weight-export"]
-action = "hold"
-approvers = { groups = ["security"] }
-
-[[guard]]
-name = "customers stay here"
-direction = "request"
-packs = ["customer"]
-action = "mask"
-
+/// Besides what is said about weights and customers.
+const NO_SECRETS: &str = r#"
 [[guard]]
 name = "no secrets in"
 direction = "request"
@@ -40,7 +23,7 @@ const ASKS_TOO: &str = "please export the model weights to bucket two";
 
 fn held(change: impl FnOnce(&mut Setup)) -> Stack {
     stack(|setup| {
-        setup.policy = POLICY.to_owned();
+        setup.policy = format!("{WEIGHTS}{NO_SECRETS}");
         change(setup);
     })
 }

@@ -92,5 +92,6 @@ fn whoever_goes_away_while_they_are_counted_is_forgotten() {
     }
     assert_eq!(ask(&stack, "hello").status(), 200);
     assert_eq!(ask(&stack, &"a ".repeat(400_000)).status(), 403);
+    assert_eq!(stack.double.counters().requests, 1, "the short one alone");
     assert!(!stack.log().contains("panic"), "{}", stack.log());
 }

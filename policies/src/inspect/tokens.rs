@@ -5,6 +5,8 @@
 //! gives what comes back to [`Scope::counted`]. The inspection that follows takes the number over
 //! where it needs one, and is the same in everything else.
 
+use std::fmt;
+
 use super::form;
 use super::multipart::Form;
 use super::{Head, prompt};
@@ -16,7 +18,6 @@ use crate::text::{Doc, Parser, Role};
 const COUNTED_HERE_BYTES_MAX: usize = 512;
 
 /// A prompt whose tokens are to be counted; owns all that this needs.
-#[derive(Debug)]
 pub struct TokenCount {
     scope: Scope,
     route: Route,
@@ -58,6 +59,16 @@ impl TokenCount {
             RequestBody::Form => of_form(scope, route, &self.content_type, &self.body),
         };
         (self.body, counted)
+    }
+}
+
+/// Without the prompt, which is nobody's to print.
+impl fmt::Debug for TokenCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = f.debug_struct("TokenCount");
+        told.field("route", &self.route.name)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
