@@ -33,8 +33,8 @@ pub struct Limits {
     pub write_stall: Span,
     /// Connections a core serves at once → 503 with Retry-After.
     pub connections_per_core: usize,
-    /// How long a request may wait for its core. Past it, for five times as long, new ones are
-    /// refused → 503 with Retry-After. Zero: never.
+    /// The work that may wait before a request on its core, as the processor time that it takes. A
+    /// share of new requests is refused so that no more does → 503 with Retry-After. Zero: never.
     pub queue_delay: Span,
     /// Upstream connect → 504.
     pub upstream_connect: Span,
@@ -71,7 +71,7 @@ impl Default for Limits {
             idle: Span::secs(75),
             write_stall: Span::secs(30),
             connections_per_core: 10_000,
-            queue_delay: Span::ms(100),
+            queue_delay: Span::ms(25),
             upstream_connect: Span::secs(5),
             upstream_first_byte: Span::secs(300),
             upstream_idle: Span::secs(120),

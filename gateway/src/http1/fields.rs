@@ -108,6 +108,15 @@ impl Fields {
         self.index.is_empty()
     }
 
+    pub(super) fn clear(&mut self) {
+        self.head.clear();
+        self.index.clear();
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.head.capacity() + self.index.capacity() * size_of::<Entry>()
+    }
+
     /// All fields as sent, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.index

@@ -93,6 +93,22 @@ impl Default for RequestHead {
 }
 
 impl RequestHead {
+    /// Forgets the request and keeps the memory.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self {
+            fields,
+            ..Self::default()
+        };
+    }
+
+    /// Bytes on the heap, used or not.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.fields.memory()
+    }
+
     /// The path, as sent: percent-encoded, starting with `/`.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -84,15 +84,17 @@ pub(super) async fn serve(worker: &Rc<Worker>, io: Io, peer: Peer) {
         worker,
         io,
         deadline,
-        head: RequestHead::default(),
+        head: worker.heads.take(),
         peer,
         secure,
         scanner: HeadScanner::default(),
         answer_begun: false,
     };
-    loop {
+    while connection.begun().await {
         connection.answer_begun = false;
-        let next = match AssertUnwindSafe(connection.exchange()).catch_unwind().await {
+        // Boxed for as long as it lasts: most connections rest most of the time, and those are small.
+        let exchange = AssertUnwindSafe(Box::pin(connection.exchange()));
+        let next = match exchange.catch_unwind().await {
             Ok(next) => next,
             Err(_) => connection.after_panic().await,
         };
@@ -186,7 +188,6 @@ impl Connection<'_> {
             Ok(body) => body,
             Err(fault) => return self.refuse_body(admitted, fault).await,
         };
-        let bytes = body.len();
         let mut begun = match admitted.begin(&self.head, body) {
             Ok(begun) => begun,
             Err(answer) => return self.refuse(answer).await,
@@ -198,9 +199,7 @@ impl Connection<'_> {
                 Err(next) => return next,
             };
         }
-        let inspected = begun.inspect(&self.head);
-        self.worker.timers.worked(bytes);
-        match inspected {
+        match worker.in_one_piece(|| begun.inspect(&self.head)) {
             Ok(Inspected::Forwarded(forwarded, request)) => {
                 relay::run(self, forwarded, request).await
             }
@@ -210,7 +209,25 @@ impl Connection<'_> {
         }
     }
 
-    /// True once a head is read; false when the connection ends before one began.
+    /// Rests until a request begins; false when the connection ends before one does. What a resting
+    /// connection needs not, the core's others have.
+    async fn begun(&mut self) -> bool {
+        if !self.io.input().is_empty() {
+            return true;
+        }
+        if self.worker.stopping.get() {
+            return false;
+        }
+        self.io.rest();
+        self.worker.heads.put(std::mem::take(&mut self.head));
+        self.deadline
+            .set_resting(self.worker.core.node.limits.idle.0);
+        let begun = matches!(readable(&mut self.io, &self.deadline).await, Event::Data);
+        self.head = self.worker.heads.take();
+        begun
+    }
+
+    /// True once a head is read; false when the connection ends before it does.
     async fn read_head(&mut self) -> Result<bool, Answer> {
         let limits = &self.worker.core.node.limits;
         let bounds = HeadLimits {
@@ -218,16 +235,6 @@ impl Connection<'_> {
             head: limits.head.0,
             fields: limits.fields,
         };
-        if self.io.input().is_empty() {
-            if self.worker.stopping.get() {
-                return Ok(false);
-            }
-            self.io.rest();
-            self.deadline.set_resting(limits.idle.0);
-            if !matches!(readable(&mut self.io, &self.deadline).await, Event::Data) {
-                return Ok(false);
-            }
-        }
         self.deadline.set(limits.head_read.0);
         loop {
             let input = self.io.input();

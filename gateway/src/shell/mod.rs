@@ -5,6 +5,7 @@
 
 mod connection;
 mod count;
+mod heads;
 mod hold;
 mod io;
 mod listen;

@@ -310,9 +310,8 @@ impl Relay<'_, '_> {
                 Err(Passing::Aborted(abort)) => return Err(self.abort(abort, out).await),
             }
             if matches!(self.body, Body::Done) {
-                let ended = answering.end(&mut out);
-                self.connection.worker.timers.worked(out.len());
-                if let Err(abort) = ended {
+                let worker = self.connection.worker;
+                if let Err(abort) = worker.in_one_piece(|| answering.end(&mut out)) {
                     return Err(self.abort(abort, out).await);
                 }
                 if !self.kept(&answering).await {

@@ -1,228 +1,205 @@
-//! Sheds load: a core that is late refuses new requests at once, rather than all of them in time.
+//! Sheds load: a core that has more to do than it can do in time refuses a share of the new
+//! requests at once, rather than all of them too late.
 //!
-//! A request waits for its core behind everything that became ready before it. How long is
-//! measured, not guessed: when a head has been read, a mark goes through the core's loop, as a
-//! short timer, and the time until its turn comes is what anything that becomes ready now has to
-//! wait. One mark is under way at a time, none soon after the last, and none without requests: what
-//! measuring costs is not to be seen in a profile, and an idle core sleeps.
+//! A request waits behind all that became ready before it, most of it in the kernel. How much that
+//! is, is measured and not guessed: when a head has been read, a mark is sent, a byte through a
+//! socket pair, which becomes ready behind what is ready already. The processor time that the
+//! core's thread takes until the mark's turn comes is the work that whatever becomes ready now has
+//! before it. It is processor time because another process on the core, or a machine that stands
+//! still, is no queue of ours, and refusing would not end it. One mark is under way at a time, none
+//! soon after the last, and none without requests: what measuring costs is not to be seen in a
+//! profile, and an idle core sleeps.
 //!
-//! When every mark has been past the limit (`limits.queue_delay`) for some time, new requests are
-//! refused on their heads alone, before anybody is authenticated or a body is read: refusing costs
-//! a fraction of serving. One mark is not enough: a single long prompt, or another process on the
-//! core, can be what it waited for. A mark within half the limit ends it. What runs already goes
-//! on: no stream is cut for want of time.
+//! From the marks [`Control`] makes the share of requests to refuse, which holds the work that
+//! waits at the limit (`limits.queue_delay`). They are refused on their heads alone, before anybody
+//! is authenticated or a body is read: refusing costs a fraction of serving. What runs already
+//! goes on: no stream is cut for want of time.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Poll, Waker};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// Late for so many times the limit is a queue, and not one long piece of work.
-const PATIENCE: u32 = 5;
+use compio::BufResult;
+use compio::io::AsyncRead;
+use rustix::time::{ClockId, clock_gettime};
 
-/// A mark's timer: long enough to be one, and nothing beside any limit.
-const MARK: Duration = Duration::from_micros(100);
+use control::Control;
+
+mod control;
+
 /// Between two marks.
 const MARK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How one core decides which requests come too late.
+/// How one core decides which requests it has no time for.
 pub(super) struct Shedding {
     /// None: never sheds.
-    limit: Option<Duration>,
-    /// When the mark that is under way was set.
-    mark: Cell<Option<Instant>>,
-    /// Wakes the task that carries the mark.
-    marker: RefCell<Option<Waker>>,
-    /// When the first was set of the marks that have all been late.
-    late_since: Cell<Option<Instant>>,
-    /// The last mark, once it has arrived.
-    last: Cell<Option<Arrival>>,
-}
-
-#[derive(Clone, Copy)]
-struct Arrival {
-    at: Instant,
-    /// Until when what it told counts.
-    fresh_until: Instant,
+    control: Option<RefCell<Control>>,
+    /// Where marks are sent.
+    marks: UnixStream,
+    /// Where they arrive, until the core waits for them.
+    arrivals: Cell<Option<UnixStream>>,
+    /// Processor time that the thread had taken when the mark was sent that is under way.
+    marked_work: Cell<Option<Duration>>,
+    /// When the last mark arrived.
+    arrived_at: Cell<Option<Instant>>,
 }
 
 // === impl Shedding ===
 
 impl Shedding {
-    /// Sheds past `limit`; zero means never.
-    pub(super) fn past(limit: Duration) -> Self {
-        Self {
-            limit: (!limit.is_zero()).then_some(limit),
-            mark: Cell::new(None),
-            marker: RefCell::new(None),
-            late_since: Cell::new(None),
-            last: Cell::new(None),
-        }
+    /// Keeps the work that waits at `limit`; zero means that nothing is ever shed.
+    pub(super) fn past(limit: Duration) -> io::Result<Self> {
+        let (marks, arrivals) = UnixStream::pair()?;
+        marks.set_nonblocking(true)?;
+        arrivals.set_nonblocking(true)?;
+        Ok(Self {
+            control: (!limit.is_zero()).then(|| RefCell::new(Control::holding(limit))),
+            marks,
+            arrivals: Cell::new(Some(arrivals)),
+            marked_work: Cell::new(None),
+            arrived_at: Cell::new(None),
+        })
     }
 
     /// Asked once for each head that has been read: true when its request must be refused.
     pub(super) fn refuses(&self) -> bool {
-        self.limit
-            .is_some_and(|limit| self.refuses_at(Instant::now(), limit))
-    }
-
-    fn refuses_at(&self, now: Instant, limit: Duration) -> bool {
-        if self.mark.get().is_none() {
-            let last = self.last.get();
-            if last.is_none_or(|last| now > last.fresh_until) {
-                self.late_since.set(None);
-            }
-            if last.is_none_or(|last| now.saturating_duration_since(last.at) >= MARK_INTERVAL) {
-                self.mark.set(Some(now));
-                if let Some(marker) = self.marker.take() {
-                    marker.wake();
+        let Some(control) = &self.control else {
+            return false;
+        };
+        let mut control = control.borrow_mut();
+        if self.marked_work.get().is_none() {
+            let since = self.arrived_at.get().map(|at| at.elapsed());
+            if since.is_none_or(|since| since >= MARK_INTERVAL) {
+                if since.is_none_or(|since| control.outlived(since)) {
+                    control.forget();
                 }
+                let sent = (&self.marks).write(&[0]).is_ok();
+                self.marked_work.set(sent.then(work_done));
             }
         }
-        self.has_been_late(now, limit)
+        control.refuses()
     }
 
-    fn has_been_late(&self, now: Instant, limit: Duration) -> bool {
-        let since = self.late_since.get();
-        since.is_some_and(|since| now.saturating_duration_since(since) > limit * PATIENCE)
+    /// The core has worked so long in one piece, in which nobody else could have a turn.
+    pub(super) fn worked(&self, piece: Duration) {
+        if let Some(control) = &self.control {
+            control.borrow_mut().worked(piece);
+        }
     }
 
     /// The mark's turn has come.
-    fn arrived(&self, now: Instant) {
-        let (Some(mark), Some(limit)) = (self.mark.take(), self.limit) else {
+    fn arrived(&self) {
+        let (Some(marked_work), Some(control)) = (self.marked_work.take(), &self.control) else {
             return;
         };
-        let delay = now.saturating_duration_since(mark);
-        let bound = if self.has_been_late(now, limit) {
-            limit / 2
-        } else {
-            limit
-        };
-        let late_since = self.late_since.get().unwrap_or(mark);
-        self.late_since.set((delay > bound).then_some(late_since));
-        self.last.set(Some(Arrival {
-            at: now,
-            // A late core comes to its next head only after about as long; but what was measured
-            // before a pause tells nothing of the time after it.
-            fresh_until: now + limit + 2 * delay,
-        }));
+        let now = Instant::now();
+        let last = self.arrived_at.replace(Some(now));
+        let step = last.map_or(Duration::ZERO, |last| now.duration_since(last));
+        let waits = work_done().saturating_sub(marked_work);
+        control.borrow_mut().measured(waits, step);
     }
 
-    /// Carries the marks through the loop, for ever; `sleep` is the runtime's.
-    pub(super) async fn run<S, F>(&self, sleep: S)
-    where
-        S: Fn(Duration) -> F,
-        F: Future<Output = ()>,
-    {
+    /// Waits for marks, for ever. The wait stands before a mark is sent: one that began afterwards
+    /// would be over at once.
+    pub(super) async fn run(&self) {
+        let arrivals = self.arrivals.take().map(compio::net::UnixStream::from_std);
+        let Some(Ok(mut arrivals)) = arrivals else {
+            return tracing::error!("load cannot be measured, and nothing will be shed");
+        };
+        let mut mark = Vec::with_capacity(1);
         loop {
-            std::future::poll_fn(|cx| {
-                if self.mark.get().is_some() {
-                    return Poll::Ready(());
-                }
-                *self.marker.borrow_mut() = Some(cx.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            sleep(MARK).await;
-            self.arrived(Instant::now());
+            let BufResult(outcome, buffer) = arrivals.read(mark).await;
+            match outcome {
+                Ok(1..) => self.arrived(),
+                ended => return tracing::error!("load is no longer measured: {ended:?}"),
+            }
+            mark = buffer;
+            mark.clear();
         }
     }
+}
+
+/// Processor time that this thread has taken since it began.
+fn work_done() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither part of this clock is ever negative.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_millis(10);
 
-    /// A core's decisions, told the time.
-    struct Clocked {
-        shedding: Shedding,
-        now: Instant,
+    /// Takes processor time, however busy the machine is.
+    fn work_for(time: Duration) {
+        let began = work_done();
+        while work_done() < began + time {}
     }
 
-    impl Clocked {
-        fn new() -> Self {
-            let shedding = Shedding::past(LIMIT);
-            let now = Instant::now();
-            Self { shedding, now }
-        }
-
-        fn passes(&mut self, time: Duration) {
-            self.now += time;
-        }
-
-        fn refuses(&self) -> bool {
-            self.shedding.refuses_at(self.now, LIMIT)
-        }
-
-        /// A head sets a mark, which is under way for so long.
-        fn marks(&mut self, ms: u64) {
-            self.passes(MARK_INTERVAL);
-            self.refuses();
-            self.passes(Duration::from_millis(ms));
-            self.shedding.arrived(self.now);
-        }
+    /// A head, and the mark that it set on its way while the core does this much.
+    fn marks(shedding: &Shedding, work: Duration) {
+        std::thread::sleep(MARK_INTERVAL);
+        shedding.refuses();
+        assert!(shedding.marked_work.get().is_some());
+        work_for(work);
+        shedding.arrived();
     }
 
     #[test]
-    fn lateness_that_lasts_sheds_until_a_mark_comes_in_half_the_limit() {
-        let mut core = Clocked::new();
-        assert!(!core.refuses(), "nothing is known yet");
-        core.marks(200);
-        assert!(!core.refuses(), "one long piece of work is no queue");
-        core.marks(60);
-        assert!(core.refuses(), "late for more than five times the limit");
-        core.marks(40);
-        assert!(core.refuses(), "40 ms are not half of 50");
-        core.marks(20);
-        assert!(!core.refuses(), "20 ms are");
-        core.marks(40);
-        assert!(!core.refuses(), "and 40 ms are within the limit again");
-    }
-
-    #[test]
-    fn a_mark_in_time_ends_counting() {
-        let mut core = Clocked::new();
-        for _ in 0..10 {
-            core.marks(100);
-            assert!(!core.refuses());
-            core.marks(50);
+    fn work_that_waits_is_measured_and_sheds() {
+        let shedding = Shedding::past(LIMIT).unwrap();
+        let refused = |of| (0..of).filter(|_| shedding.refuses()).count();
+        assert_eq!(refused(100), 0, "nothing is known yet");
+        shedding.arrived();
+        for _ in 0..control::PATIENCE {
+            assert_eq!(refused(100), 0, "not yet");
+            marks(&shedding, LIMIT * 5);
         }
+        assert!(refused(100) > 0);
     }
 
     #[test]
-    fn what_was_measured_before_a_pause_counts_no_more() {
-        let mut core = Clocked::new();
-        core.marks(150);
-        core.marks(150);
-        assert!(core.refuses());
-        core.passes(LIMIT);
-        assert!(
-            core.refuses(),
-            "such a core comes to its next head no sooner"
-        );
-        core.shedding.arrived(core.now);
-        core.passes(LIMIT * 10);
-        assert!(!core.refuses());
-        core.passes(LIMIT * 2);
-        assert!(!core.refuses(), "counting begins anew");
+    fn a_core_that_stands_still_has_no_queue() {
+        let shedding = Shedding::past(LIMIT).unwrap();
+        for _ in 0..2 * control::PATIENCE {
+            std::thread::sleep(MARK_INTERVAL);
+            shedding.refuses();
+            // Another process has the core, or the machine was stopped.
+            std::thread::sleep(LIMIT * 3);
+            shedding.arrived();
+        }
+        assert_eq!((0..1000).filter(|_| shedding.refuses()).count(), 0);
     }
 
     #[test]
     fn marks_are_not_set_soon_after_each_other() {
-        let mut core = Clocked::new();
-        core.marks(1);
-        core.refuses();
-        assert!(core.shedding.mark.get().is_none());
-        core.passes(MARK_INTERVAL);
-        core.refuses();
-        assert!(core.shedding.mark.get().is_some());
+        let shedding = Shedding::past(LIMIT).unwrap();
+        shedding.refuses();
+        assert!(
+            shedding.marked_work.get().is_some(),
+            "the first head sets one"
+        );
+        shedding.arrived();
+        // A machine that takes longer than that for one line begins anew.
+        let soon = (0..100).any(|_| {
+            shedding.arrived_at.set(Some(Instant::now()));
+            shedding.marked_work.set(None);
+            shedding.refuses();
+            shedding.marked_work.get().is_none()
+        });
+        assert!(soon);
+        std::thread::sleep(MARK_INTERVAL);
+        shedding.refuses();
+        assert!(shedding.marked_work.get().is_some());
     }
 
     #[test]
     fn without_a_limit_nothing_is_shed() {
-        let shedding = Shedding::past(Duration::ZERO);
+        let shedding = Shedding::past(Duration::ZERO).unwrap();
         assert!(!shedding.refuses());
-        assert!(shedding.mark.get().is_none());
+        assert!(shedding.marked_work.get().is_none());
     }
 }

@@ -18,9 +18,6 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 /// client that reads, short enough that one that does not keeps nothing.
 pub(super) const CUT_GRACE: Duration = Duration::from_millis(40);
 
-/// Less text than this is inspected in less than a tick.
-const WORK_BYTES_MIN: usize = 16 * 1024;
-
 /// A slot's deadline when nothing is armed.
 const NEVER: u64 = u64::MAX;
 
@@ -95,19 +92,12 @@ impl Timers {
         self.0.now_ms.get()
     }
 
-    /// Reads the clock now, for measurements that need it fresh.
+    /// Reads the clock now: for measurements that need it fresh, and after a long piece of work,
+    /// because a deadline that is set next must not begin in the past.
     pub(super) fn refresh(&self) -> u64 {
         let now = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(NEVER - 1);
         self.0.now_ms.set(now);
         now
-    }
-
-    /// The core has looked at `bytes` of text in one piece. Where that may have taken longer than a
-    /// tick the clock is read again: a deadline that is set next must not begin in the past.
-    pub(super) fn worked(&self, bytes: usize) {
-        if bytes >= WORK_BYTES_MIN {
-            self.refresh();
-        }
     }
 
     /// Runs for ever: looks at the slots every tick while any is armed.
@@ -344,7 +334,7 @@ mod tests {
         other.set(hour * 1000);
         // The last tick was an hour ago.
         timers.0.now_ms.set(0);
-        timers.worked(WORK_BYTES_MIN);
+        timers.refresh();
         let deadline = timers.slot();
         deadline.set(hour / 2);
         timers.tick();

@@ -5,15 +5,16 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use compio::net::{TcpListener, UnixListener};
+use compio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use compio::runtime::Runtime;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::connection;
+use super::heads::Heads;
 use super::io::Io;
 use super::listen::Listeners;
 use super::live::{Live, heed_cutoff};
@@ -27,6 +28,8 @@ use crate::tap::Tap;
 use crate::telemetry::CoreCounters;
 use crate::upstream::Pool;
 
+/// Connections accepted in one turn of the loop: with those who call already the core is done first.
+const ACCEPTS_MAX: usize = 64;
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often upstream connections that rested too long are closed.
@@ -34,6 +37,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Connections beyond the bound that a core tells so at once; more of them are closed unanswered,
 /// so that those who find no room do not take what is left of descriptors and time.
 const REFUSALS_MAX: usize = 256;
+/// A piece of work that takes so long is worth telling the timers and who sheds.
+const LONG_PIECE: Duration = Duration::from_millis(1);
 /// How often a stopping core looks whether its last exchange has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -76,6 +81,7 @@ pub(super) struct Worker {
     /// Connections that are being told that there is no room. They take no place from others.
     pub(super) refusals: Cell<usize>,
     pub(super) shedding: Shedding,
+    pub(super) heads: Heads,
     pub(super) stopping: Cell<bool>,
 }
 
@@ -86,22 +92,24 @@ pub fn start(
     started: crossbeam::channel::Sender<io::Result<&'static str>>,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("core-{}", seed.core);
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(move || match build(Some(seed.core)) {
-            Ok(runtime) => {
+    std::thread::Builder::new().name(name).spawn(move || {
+        let limit = seed.node.limits.queue_delay.0;
+        let made = build(Some(seed.core)).and_then(|it| Ok((it, Shedding::past(limit)?)));
+        match made {
+            Ok((runtime, shedding)) => {
                 let _ = started.send(Ok(driver_name(runtime.driver_type())));
                 // The starter waits until every sender is gone.
                 drop(started);
-                run(&runtime, seed);
+                run(&runtime, seed, shedding);
             }
             Err(error) => {
                 let _ = started.send(Err(error));
             }
-        })
+        }
+    })
 }
 
-fn run(runtime: &Runtime, seed: WorkerSeed) {
+fn run(runtime: &Runtime, seed: WorkerSeed, shedding: Shedding) {
     let limits = seed.node.limits.clone();
     let core = Core::new(
         seed.node,
@@ -121,7 +129,8 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         tls: seed.tls,
         connections: Cell::new(0),
         refusals: Cell::new(0),
-        shedding: Shedding::past(limits.queue_delay.0),
+        shedding,
+        heads: Heads::default(),
         stopping: Cell::new(false),
     });
     let Listeners { tcp, unix } = seed.listeners;
@@ -135,8 +144,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed) {
         let teller = compio::runtime::spawn(tell_tally(worker.clone(), seed.index));
         let sweeper = compio::runtime::spawn(sweep(worker.clone()));
         let marking = worker.clone();
-        let marker =
-            compio::runtime::spawn(async move { marking.shedding.run(compio::time::sleep).await });
+        let marker = compio::runtime::spawn(async move { marking.shedding.run().await });
         let mut accepting = Vec::new();
         if let Some(listener) = tcp {
             accepting.push(compio::runtime::spawn(accept_tcp(worker.clone(), listener)));
@@ -191,36 +199,54 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
-// One connection a turn of the loop: who calls already goes before who comes. All who wait at once, or
-// 32 of them, were tried: a late core then had thousands of callers, and was late for each of them.
 async fn accept_tcp(worker: Rc<Worker>, listener: std::net::TcpListener) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+    let waiting = match listener.try_clone().and_then(TcpListener::from_std) {
+        Ok(waiting) => waiting,
         Err(error) => return tracing::error!("the TCP listener cannot be used: {error}"),
     };
+    let take = |stream: io::Result<TcpStream>, address| match stream.and_then(Io::tcp) {
+        Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
+        // The client is gone already.
+        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, address)) => match Io::tcp(stream) {
-                Ok(io) => worker.clone().take(io, Peer::Tcp(address)),
-                // The client is gone already.
-                Err(error) => tracing::debug!("accepted a dead connection: {error}"),
-            },
+        match waiting.accept().await {
+            Ok((stream, address)) => take(Ok(stream), address),
             Err(error) => retry_accept(&error).await,
+        }
+        for (stream, address) in those_who_wait(|| listener.accept()) {
+            take(TcpStream::from_std(stream), address);
         }
     }
 }
 
 async fn accept_unix(worker: Rc<Worker>, listener: std::os::unix::net::UnixListener) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
+    let waiting = match listener.try_clone().and_then(UnixListener::from_std) {
+        Ok(waiting) => waiting,
         Err(error) => return tracing::error!("the Unix listener cannot be used: {error}"),
     };
+    let take = |stream: io::Result<UnixStream>| match stream {
+        Ok(stream) => worker.clone().take(Io::unix(stream), Peer::Unix),
+        Err(error) => tracing::debug!("accepted a dead connection: {error}"),
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => worker.clone().take(Io::unix(stream), Peer::Unix),
+        match waiting.accept().await {
+            Ok((stream, _)) => take(Ok(stream)),
             Err(error) => retry_accept(&error).await,
         }
+        for (stream, _) in those_who_wait(|| listener.accept()) {
+            take(UnixStream::from_std(stream));
+        }
     }
+}
+
+/// Who has connected meanwhile. One connection a turn of the loop would let a late core's clients
+/// wait out of sight, where nobody tells them that it is late.
+fn those_who_wait<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
+    // An error is that nobody waits, or one that the next `accept` of the loop meets and tells.
+    std::iter::repeat_with(accept)
+        .take(ACCEPTS_MAX - 1)
+        .map_while(Result::ok)
 }
 
 async fn retry_accept(error: &io::Error) {
@@ -251,6 +277,19 @@ impl Worker {
             connection::serve(&guest.worker, io, peer).await;
         })
         .detach();
+    }
+
+    /// Does `work`, in which nobody else on this core has a turn, however long it takes.
+    pub(super) fn in_one_piece<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began_at = Instant::now();
+        let done = work();
+        let piece = began_at.elapsed();
+        if piece >= LONG_PIECE {
+            self.shedding.worked(piece);
+            // A deadline that is set next must not begin in the past.
+            self.timers.refresh();
+        }
+        done
     }
 }
 

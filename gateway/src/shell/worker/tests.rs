@@ -4,9 +4,11 @@
 //! defect of ours would do, without a line in the program that exists only to fail.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use compio::runtime::Runtime;
@@ -69,7 +71,8 @@ impl OneCore {
             tls: None,
             connections: Cell::new(0),
             refusals: Cell::new(0),
-            shedding: Shedding::past(limit),
+            shedding: Shedding::past(limit).unwrap(),
+            heads: Heads::default(),
             stopping: Cell::new(false),
         });
         let runtime = build(None).unwrap();
@@ -79,8 +82,7 @@ impl OneCore {
         let accepting = worker.clone();
         runtime.block_on(async move {
             let marking = accepting.clone();
-            compio::runtime::spawn(async move { marking.shedding.run(compio::time::sleep).await })
-                .detach();
+            compio::runtime::spawn(async move { marking.shedding.run().await }).detach();
             compio::runtime::spawn(accept_tcp(accepting, listener)).detach();
         });
         Self {
@@ -107,11 +109,26 @@ impl OneCore {
     }
 }
 
-/// Takes `turn` of the core's time in every turn of its loop, until told to stop.
-async fn hog(turn: Duration, stop: Arc<AtomicBool>) {
+/// Takes the core's processor time, as a task that is always ready, until told to stop; counts the
+/// turns of the core's loop.
+async fn hog(turn: Duration, turns: Arc<AtomicUsize>, stop: Arc<AtomicBool>) {
+    let taken = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(turn);
-        compio::time::sleep(Duration::from_millis(1)).await;
+        let began = taken();
+        while taken() < began + turn {}
+        turns.fetch_add(1, Ordering::Relaxed);
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -205,7 +222,7 @@ fn a_late_core_refuses_at_once_and_serves_again_when_it_has_time() {
     let stop = Arc::new(AtomicBool::new(false));
     let hogging = stop.clone();
     core.runtime.block_on(async move {
-        compio::runtime::spawn(hog(Duration::from_millis(5), hogging)).detach();
+        compio::runtime::spawn(hog(Duration::from_millis(5), Arc::default(), hogging)).detach();
     });
     core.serve(move || {
         // Several clients, so that there is always one whose head has just come.
@@ -233,4 +250,34 @@ fn a_late_core_refuses_at_once_and_serves_again_when_it_has_time() {
         counters.requests.read() - counters.shed.read(),
         "nothing that was shed reached the model"
     );
+}
+
+#[test]
+fn who_waits_at_a_busy_core_is_accepted_with_the_others() {
+    const CLIENTS: usize = 60;
+    let core = OneCore::start();
+    let address = core.address;
+    let stop = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(AtomicUsize::new(0));
+    let (hogging, counting) = (stop.clone(), turns.clone());
+    core.runtime.block_on(async move {
+        compio::runtime::spawn(hog(Duration::from_millis(10), counting, hogging)).detach();
+    });
+    core.serve(move || {
+        let before = turns.load(Ordering::Relaxed);
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let mut client = Connection::tcp(address).unwrap();
+                client.send(&models()).unwrap();
+                client
+            })
+            .collect();
+        for client in &mut clients {
+            assert_eq!(client.read_response().unwrap().status(), 200);
+        }
+        let took = turns.load(Ordering::Relaxed) - before;
+        stop.store(true, Ordering::Relaxed);
+        // One a turn would take as many turns as there are clients, and then some.
+        assert!(took < CLIENTS, "{took} turns");
+    });
 }
