@@ -6,11 +6,16 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use tokio::net::{TcpStream, UnixStream};
 
 /// How much room a read is given.
 const READ_BYTES: usize = 16 * 1024;
+
+/// Where a head ends.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
 /// A connected stream of either kind.
 pub(crate) enum Socket {
@@ -89,7 +94,7 @@ impl Socket {
 impl RequestHead {
     /// Reads the head at the front of `buffer`; `None` while it is incomplete.
     pub(crate) fn parse(buffer: &[u8]) -> Option<Result<Self, &'static str>> {
-        let end = memchr::memmem::find(buffer, b"\r\n\r\n")? + 4;
+        let end = HEAD_END.find(buffer)? + 4;
         Some(Self::parse_whole(&buffer[..end]))
     }
 

@@ -1,8 +1,9 @@
 //! Beside the run: what a slot has counted is added up and kept, by another thread.
 //!
-//! Adding up, compressing and clearing a slot's histograms takes about a millisecond. On the thread
-//! that sends requests that would be a stall in every slot, charged to the server. So the recorder
-//! hands a whole [`Window`] over and gets an empty one back.
+//! Adding up and keeping a slot's times takes a while. On the thread that sends requests that would
+//! be a stall in every slot, charged to the server. So the recorder hands a whole [`Window`] over and
+//! gets an empty one back. Where both threads have to share a core it is a stall all the same: that is
+//! why [`Tally`] touches no more than what was counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::thread::JoinHandle;
 
 use super::metric::{Basis, Measured, Metric, Moments};
 use super::progress::Progress;
+use super::tally::Tally;
 use super::times::Times;
 
 /// Windows on their way in one direction. With more the recorder makes new ones.
@@ -22,15 +24,21 @@ const LANES: usize = Metric::ALL.len() * 2;
 /// The times of one slot, while they are counted.
 pub(super) struct Window {
     pub(super) slot: usize,
-    lanes: [Option<Times>; LANES],
+    lanes: [Option<Tally>; LANES],
     used: bool,
 }
 
 /// All times of a run, and those of each slot.
-#[derive(Default)]
 pub(super) struct Collected {
     pub(super) totals: BTreeMap<Metric, Measured<Times>>,
     pub(super) slots: BTreeMap<usize, BTreeMap<Metric, Measured<Moments>>>,
+}
+
+/// What the thread has so far.
+#[derive(Default)]
+struct Sums {
+    totals: BTreeMap<Metric, Measured<Tally>>,
+    slots: BTreeMap<usize, BTreeMap<Metric, Measured<Moments>>>,
 }
 
 /// The way to the thread that adds up.
@@ -54,7 +62,7 @@ impl Window {
     #[inline]
     pub(super) fn record(&mut self, metric: Metric, basis: Basis, ns: u64) {
         let lane = &mut self.lanes[metric as usize * 2 + basis as usize];
-        lane.get_or_insert_with(Times::new).record(ns);
+        lane.get_or_insert_with(Tally::new).record(ns);
         self.used = true;
     }
 
@@ -62,23 +70,19 @@ impl Window {
         self.used
     }
 
-    fn each(&self) -> impl Iterator<Item = (Metric, Basis, &Times)> {
+    fn each(&self) -> impl Iterator<Item = (Metric, Basis, &Tally)> {
         let names = Metric::ALL
             .into_iter()
             .flat_map(|metric| Basis::ALL.map(|basis| (metric, basis)));
         let lanes = names.zip(&self.lanes);
         lanes.filter_map(|((metric, basis), lane)| {
-            let times = lane.as_ref().filter(|times| !times.is_empty())?;
-            Some((metric, basis, times))
+            let tally = lane.as_ref().filter(|tally| !tally.is_empty())?;
+            Some((metric, basis, tally))
         })
     }
 
     fn clear(&mut self) {
-        self.lanes
-            .iter_mut()
-            .flatten()
-            .filter(|times| !times.is_empty())
-            .for_each(Times::clear);
+        self.lanes.iter_mut().flatten().for_each(Tally::clear);
         self.used = false;
     }
 }
@@ -90,14 +94,14 @@ impl Collector {
         let (full, incoming) = sync_channel::<Box<Window>>(WINDOWS);
         let (outgoing, empty) = sync_channel(WINDOWS);
         let collect = move || {
-            let mut collected = Collected::default();
+            let mut sums = Sums::default();
             for mut window in incoming {
-                collected.take(&window);
-                collected.tell(&progress);
+                sums.take(&window);
+                sums.tell(&progress);
                 window.clear();
                 let _ = outgoing.try_send(window); // full: the recorder has enough of them
             }
-            collected
+            sums.collected()
         };
         let thread = std::thread::Builder::new()
             .name("collector".into())
@@ -128,22 +132,22 @@ impl Collector {
     }
 }
 
-// === impl Collected ===
+// === impl Sums ===
 
-impl Collected {
+impl Sums {
     fn take(&mut self, window: &Window) {
-        for (metric, basis, times) in window.each() {
+        for (metric, basis, tally) in window.each() {
             let total = self.totals.entry(metric).or_default();
-            lane(total, basis).get_or_insert_with(Times::new).add(times);
+            lane(total, basis).get_or_insert_with(Tally::new).add(tally);
             let slot = self.slots.entry(window.slot).or_default();
             // A slot comes twice when the clock's events were out of order: the later one counts
             // what it has, added to what is there.
             let kept = lane(slot.entry(metric).or_default(), basis);
             *kept = Some(match kept.take() {
-                None => Moments::from(times),
+                None => Moments::from(tally),
                 Some(before) => {
-                    let mut sum = before.histogram.to_times();
-                    sum.add(times);
+                    let mut sum = Tally::of(&before.histogram);
+                    sum.add(tally);
                     Moments::from(&sum)
                 }
             });
@@ -162,6 +166,17 @@ impl Collected {
         if let Some(times) = usual(Metric::Ttft) {
             progress.set_ttft_p50_ns(times.quantile(0.5));
             progress.set_ttft_p99_ns(times.quantile(0.99));
+        }
+    }
+
+    fn collected(self) -> Collected {
+        let totals = self.totals.into_iter();
+        let times = |tally: Tally| tally.to_times();
+        Collected {
+            totals: totals
+                .map(|(metric, measured)| (metric, measured.map(times)))
+                .collect(),
+            slots: self.slots,
         }
     }
 }

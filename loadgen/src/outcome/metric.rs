@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tally::Tally;
 use super::times::{CompactTimes, Times};
 
 /// What is timed.
@@ -238,14 +239,14 @@ impl From<Times> for Distribution {
     }
 }
 
-impl From<&Times> for Moments {
-    fn from(times: &Times) -> Self {
+impl From<&Tally> for Moments {
+    fn from(tally: &Tally) -> Self {
         Self {
-            count: times.count(),
-            p50_ns: times.quantile(0.5),
-            p99_ns: times.quantile(0.99),
-            max_ns: times.histogram().max(),
-            histogram: times.into(),
+            count: tally.count(),
+            p50_ns: tally.quantile(0.5),
+            p99_ns: tally.quantile(0.99),
+            max_ns: tally.max(),
+            histogram: tally.to_compact(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod metric;
 mod objective;
 mod progress;
 mod recorder;
+mod tally;
 mod times;
 
 use std::collections::BTreeMap;

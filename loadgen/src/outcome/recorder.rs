@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::collect::{Collected, Collector, Window};
+use super::tally::Tally;
 use super::{
     Asked, Basis, Counts, Fault, Goodput, Lag, Lateness, Loop, Metric, Objective, Outcome,
     Progress, Rates, SCHEMA, Slot, Timeline, Times,
@@ -33,8 +34,8 @@ pub struct Recorder {
     window: Box<Window>,
     collector: Collector,
     progress: Arc<Progress>,
-    lag: Times,
-    reading: Times,
+    lag: Tally,
+    reading: Tally,
     busy_share: f64,
     slots: Vec<Slot>,
     /// Of each slot, how many ended and how many were given up without a start.
@@ -71,7 +72,7 @@ pub struct Ended {
     pub first_token_ns: Option<u64>,
     /// When the last text came.
     pub last_token_ns: Option<u64>,
-    /// When it was over.
+    /// When it was over: of an answer, when its last bytes had been read.
     pub ended_ns: u64,
     /// The longest time between two events with text, when there were two.
     pub gap_max_ns: Option<u64>,
@@ -107,8 +108,8 @@ impl Recorder {
             window: Window::new(),
             collector: Collector::start(Arc::clone(&progress))?,
             progress,
-            lag: Times::new(),
-            reading: Times::new(),
+            lag: Tally::new(),
+            reading: Tally::new(),
             busy_share: 0.0,
             slots: Vec::new(),
             gone: Vec::new(),
@@ -139,8 +140,8 @@ impl Recorder {
     }
 
     /// What [`Recorder::lag`] has counted.
-    pub fn lag_times(&self) -> &Times {
-        &self.lag
+    pub fn lag_times(&self) -> Times {
+        self.lag.to_times()
     }
 
     /// A socket was read so long after it had something to read, at most.
@@ -150,8 +151,8 @@ impl Recorder {
     }
 
     /// What [`Recorder::reading_lag`] has counted.
-    pub fn reading_lag_times(&self) -> &Times {
-        &self.reading
+    pub fn reading_lag_times(&self) -> Times {
+        self.reading.to_times()
     }
 
     /// The share of the time that the generator's thread was not waiting.
@@ -296,8 +297,8 @@ impl Recorder {
             },
             counts: self.counts,
             lag: Lag {
-                times: self.open.then(|| self.lag.into()),
-                reading: (!self.reading.is_empty()).then(|| self.reading.into()),
+                times: self.open.then(|| self.lag.to_times().into()),
+                reading: (!self.reading.is_empty()).then(|| self.reading.to_times().into()),
                 busy_share: self.busy_share,
                 verdict,
             },
@@ -442,7 +443,7 @@ mod tests {
     }
 
     fn finish(recorder: Recorder, kind: Loop) -> Outcome {
-        let verdict = Lateness::judge(recorder.lag_times(), MS, 0.01);
+        let verdict = Lateness::judge(&recorder.lag_times(), MS, 0.01);
         recorder.finish(
             asked(kind),
             "2026-01-01T00:00:00Z".into(),

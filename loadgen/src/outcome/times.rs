@@ -198,9 +198,16 @@ impl CompactTimes {
     }
 }
 
+impl FromIterator<(u64, u64)> for CompactTimes {
+    /// Values in nanoseconds, ascending, each with its count.
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(counted: I) -> Self {
+        Self(counted.into_iter().collect())
+    }
+}
+
 impl From<&Times> for CompactTimes {
     fn from(times: &Times) -> Self {
-        Self(times.counted().collect())
+        times.counted().collect()
     }
 }
 

@@ -159,7 +159,7 @@ pub fn run(options: Options, on_start: impl FnOnce(Arc<Progress>)) -> Result<Out
 /// Whether the figures can be used: the worse of the two lags, and whether every start was handed
 /// out at all.
 fn verdict(recorder: &Recorder, after: &After, lag_max_ns: u64) -> Lateness {
-    let mut starts = Lateness::judge(recorder.lag_times(), lag_max_ns, LATE_SHARE_MAX);
+    let mut starts = Lateness::judge(&recorder.lag_times(), lag_max_ns, LATE_SHARE_MAX);
     if after.never_released > 0 {
         starts.late = true;
         starts.reason = format!(
@@ -168,7 +168,7 @@ fn verdict(recorder: &Recorder, after: &After, lag_max_ns: u64) -> Lateness {
         );
         return starts;
     }
-    let mut reads = Lateness::judge(recorder.reading_lag_times(), lag_max_ns, LATE_SHARE_MAX);
+    let mut reads = Lateness::judge(&recorder.reading_lag_times(), lag_max_ns, LATE_SHARE_MAX);
     if reads.late && !starts.late {
         reads.reason = format!(
             "the generator was late: {:.3} % of what could be read had waited more than {:?} for it, \

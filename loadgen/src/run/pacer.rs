@@ -17,7 +17,8 @@
 //! 3. **The connection is made**: TCP and TLS, the target's time as well.
 //!
 //! Answers have a lag of their own, the *reading lag*: how long a socket may have been readable
-//! before the loop read it, at most. It is in every measured time.
+//! before the loop had read it, at most. It is in every measured time; what the loop does with what
+//! it read is in none.
 //!
 //! A run whose lags are past the bound in more than one of a hundred cases, or whose schedule was
 //! not handed out to its end, measured the generator, and fails.

@@ -63,7 +63,7 @@ pub(crate) fn made_up(kind: Loop, slow: f64, seed: u64) -> Outcome {
             end: if n % 97 == 96 { failed } else { End::Good },
         });
     }
-    let verdict = Lateness::judge(recorder.lag_times(), MS, 0.001);
+    let verdict = Lateness::judge(&recorder.lag_times(), MS, 0.001);
     recorder.finish(
         asked(kind, seed),
         "2026-03-01T12:00:00Z".into(),

@@ -125,14 +125,11 @@ impl Document {
             said_before: self.said.len(),
             ..Found::default()
         };
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let walk = Walk {
-            place: Place::Root,
-            document: self,
+        let read = match std::str::from_utf8(json) {
+            // Looked at once as a whole, its strings need not be looked at one by one.
+            Ok(text) => self.walk(serde_json::Deserializer::from_str(text)),
+            Err(_) => self.walk(serde_json::Deserializer::from_slice(json)),
         };
-        let read = walk
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
         let found = &mut self.found;
         found.seen.malformed = read.is_err();
         let before = found.said_before;
@@ -148,6 +145,17 @@ impl Document {
             Kind::Unknown | Kind::Said => {}
         }
         self.found.seen
+    }
+
+    fn walk<'de>(
+        &mut self,
+        mut json: serde_json::Deserializer<impl serde_json::de::Read<'de>>,
+    ) -> serde_json::Result<()> {
+        let walk = Walk {
+            place: Place::Root,
+            document: self,
+        };
+        walk.deserialize(&mut json).and_then(|()| json.end())
     }
 
     fn text(&mut self, place: Place, text: &str) {

@@ -3,12 +3,19 @@
 //! Strict where a lenient reader would measure the wrong thing (framing, chunk sizes, bytes behind
 //! the end), indifferent to every field that it does not need. Nothing is kept of a body here.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// A head may be this long.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The size line of a chunk, and a trailer, may be this long.
 const LINE_BYTES_MAX: usize = 1024;
 /// A field by which a server says what text its answer has: the BLAKE3 of it, in hexadecimal.
 pub const DIGEST_FIELD: &str = "x-text-blake3";
+
+/// Where a head ends.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
 /// What came is no HTTP/1.1 answer: why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +157,7 @@ impl ResponseReader {
     ) -> Result<&'a [u8], Malformed> {
         // The usual case, a whole head in one read, is parsed where it lies.
         if self.head.is_empty()
-            && let Some(end) = memchr::memmem::find(input, b"\r\n\r\n")
+            && let Some(end) = HEAD_END.find(input)
         {
             self.stage = begin(&input[..end + 2], sink)?;
             return Ok(&input[end + 4..]);
@@ -158,7 +165,7 @@ impl ResponseReader {
         let held = self.head.len();
         self.head.extend_from_slice(input);
         let from = held.saturating_sub(3);
-        match memchr::memmem::find(&self.head[from..], b"\r\n\r\n") {
+        match HEAD_END.find(&self.head[from..]) {
             Some(at) => {
                 let end = from + at;
                 self.stage = begin(&self.head[..end + 2], sink)?;

@@ -47,15 +47,15 @@ pub(super) struct Connection {
     since_ns: u64,
 }
 
-/// What a read left behind.
+/// What a read left behind, and when its last bytes had been read.
 enum Next {
     /// The socket has no more for now.
     Wait,
     /// The answer is complete.
-    Complete,
-    HangUp,
-    Ended,
-    Malformed,
+    Complete(u64),
+    HangUp(u64),
+    Ended(u64),
+    Malformed(u64),
     Broken(io::Error),
 }
 
@@ -134,7 +134,6 @@ impl Engine {
     /// Handles what the poller found.
     pub(super) fn handle(&mut self, ready: Ready) {
         let (slot, generation) = (ready.token as u32, (ready.token >> 32) as u32);
-        let now_ns = self.clock.now_ns();
         let Some(connection) = self.connections.get_mut(slot as usize) else {
             return;
         };
@@ -143,7 +142,7 @@ impl Engine {
         }
         match connection.stage {
             Stage::Closed => {}
-            Stage::Connecting if ready.writable => self.connected(slot, now_ns),
+            Stage::Connecting if ready.writable => self.connected(slot),
             Stage::Connecting => {}
             Stage::Handshaking => self.shake_hands(slot),
             Stage::Busy => {
@@ -151,8 +150,6 @@ impl Engine {
                     self.send(slot);
                 }
                 if ready.readable {
-                    let lag_ns = now_ns.saturating_sub(self.turn.ready_since_ns);
-                    self.parts.recorder.reading_lag(lag_ns);
                     self.receive(slot, ready.ends);
                 }
             }
@@ -165,7 +162,8 @@ impl Engine {
         }
     }
 
-    fn connected(&mut self, slot: u32, now_ns: u64) {
+    fn connected(&mut self, slot: u32) {
+        let now_ns = self.clock.now_ns();
         let connection = &mut self.connections[slot as usize];
         let Some(socket) = &mut connection.socket else {
             return;
@@ -224,13 +222,12 @@ impl Engine {
         let mut buffer = std::mem::take(&mut self.buffer);
         let next = self.read(slot, ends, &mut buffer);
         self.buffer = buffer;
-        let now_ns = self.clock.now_ns();
         match next {
             Next::Wait => {}
-            Next::Complete => self.complete(slot, now_ns, ends),
-            Next::HangUp => self.hang_up(slot, now_ns),
-            Next::Malformed => self.fail(slot, now_ns, Fault::Malformed),
-            Next::Ended => self.ended_by_peer(slot, now_ns),
+            Next::Complete(at_ns) => self.complete(slot, at_ns, ends),
+            Next::HangUp(at_ns) => self.hang_up(slot, at_ns),
+            Next::Malformed(at_ns) => self.fail(slot, at_ns, Fault::Malformed),
+            Next::Ended(at_ns) => self.ended_by_peer(slot, at_ns),
             Next::Broken(error) => self.broken(slot, &error),
         }
     }
@@ -246,26 +243,34 @@ impl Engine {
         else {
             return Next::Wait;
         };
+        let recorder = &mut self.parts.recorder;
+        let mut first = true;
         loop {
             let count = match socket.read(buffer) {
-                Ok(0) => return Next::Ended,
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Wait,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Next::Broken(error),
             };
+            // One look at the clock for all that these bytes are: how long they had waited, what
+            // of the answer came, its end. What we do with them afterwards is no time of theirs.
             let now_ns = self.clock.now_ns();
+            if std::mem::take(&mut first) {
+                recorder.reading_lag(now_ns.saturating_sub(self.turn.ready_since_ns));
+            }
+            if count == 0 {
+                return Next::Ended(now_ns);
+            }
             exchange.bytes_came(now_ns);
-            let recorder = &mut self.parts.recorder;
             let mut marks = Marks {
                 exchange,
                 recorder,
                 now_ns,
             };
             match answer.feed(&buffer[..count], &mut marks) {
-                Err(_) => return Next::Malformed,
-                Ok(true) => return Next::Complete,
-                Ok(false) if exchange.hangs_up => return Next::HangUp,
+                Err(_) => return Next::Malformed(now_ns),
+                Ok(true) => return Next::Complete(now_ns),
+                Ok(false) if exchange.hangs_up => return Next::HangUp(now_ns),
                 Ok(false) => {}
             }
             if count < buffer.len() && !ends && !socket.reads_on() {

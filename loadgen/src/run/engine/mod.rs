@@ -135,15 +135,17 @@ impl Engine {
         self.turn.looked_ns = self.clock.now_ns();
         loop {
             self.look_for_signals();
-            let mut more = self.start_due();
-            let now_ns = self.clock.now_ns();
+            let (mut more, mut now_ns) = self.start_due();
             self.run_out(now_ns);
-            more |= self.start_waiting(STARTS_PER_TURN); // what ran out has left its connection
+            if self.may_start() {
+                more |= self.start_waiting(STARTS_PER_TURN); // what ran out has left its connection
+                now_ns = self.clock.now_ns();
+            }
             if self.is_over(now_ns) {
                 break;
             }
             let most_ns = if more { 0 } else { self.patience_ns(now_ns) };
-            self.wait(most_ns)?;
+            self.wait(most_ns, now_ns)?;
             for index in 0..self.poller.count() {
                 if let Some(ready) = self.poller.ready(index) {
                     self.handle(ready);
@@ -173,15 +175,16 @@ impl Engine {
         }
     }
 
-    /// Hands out what is due; true when there may be more.
-    fn start_due(&mut self) -> bool {
+    /// Hands out what is due; true when there may be more. And what time it is then.
+    fn start_due(&mut self) -> (bool, u64) {
         if self.parts.closed_loop {
-            return self.start_waiting(STARTS_PER_TURN);
+            return (self.start_waiting(STARTS_PER_TURN), self.clock.now_ns());
         }
         for _ in 0..STARTS_PER_TURN {
+            // Each start has a look at the clock of its own: the one before it took its time.
             let now_ns = self.clock.now_ns();
             let Some(due) = self.parts.pacer.due(now_ns) else {
-                return false;
+                return (false, now_ns);
             };
             let recorder = &mut self.parts.recorder;
             recorder.intended(due.intended_ns);
@@ -196,7 +199,12 @@ impl Engine {
                 self.start_waiting(1);
             }
         }
-        true
+        (true, self.clock.now_ns())
+    }
+
+    /// Something may wait for a connection.
+    fn may_start(&self) -> bool {
+        self.parts.closed_loop || !self.backlog.is_empty()
     }
 
     /// Starts what waits for a connection, or in closed loop the next request, while there is a
@@ -287,8 +295,7 @@ impl Engine {
         most_ns
     }
 
-    fn wait(&mut self, most_ns: u64) -> io::Result<()> {
-        let before_ns = self.clock.now_ns();
+    fn wait(&mut self, most_ns: u64, before_ns: u64) -> io::Result<()> {
         let may_sleep = self.poller.wait(most_ns)?;
         let after_ns = self.clock.now_ns();
         let slept = may_sleep && after_ns - before_ns > SLEEP_MIN_NS;

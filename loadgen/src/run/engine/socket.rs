@@ -6,11 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::ClientConnection;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::run::target::{Place, Target};
 
+/// Read and written by the system calls themselves: the C library's are points where a thread can be
+/// cancelled, which it looks for twice a call.
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -26,19 +29,14 @@ pub(super) struct Socket {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
+        let (count, _) = recv(self.as_fd(), buffer, RecvFlags::empty())?;
+        Ok(count)
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
+        Ok(send(self.as_fd(), bytes, SendFlags::NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -46,12 +44,18 @@ impl Write for Stream {
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
+        match self {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
