@@ -176,3 +176,26 @@ fn a_thousand_rules() {
 fn five_thousand_rules() {
     check(5000, 6);
 }
+
+/// So many beginnings that no window is rare, and nothing before them but a boundary: what leads to
+/// the value is still looked for.
+#[test]
+fn a_rule_behind_many_prefixes_is_found() {
+    let prefixes: Vec<String> = (b'a'..=b'z')
+        .flat_map(|one| (b'a'..=b'e').map(move |two| [one, two]))
+        .map(|pair| format!("{}_", String::from_utf8_lossy(&pair)))
+        .collect();
+    let rule = format!(
+        "[[rule]]\nid = \"many\"\ndescription = \"d\"\nregex = '[A-Za-z0-9]{{16,}}'\n\
+         after = '\\b(?:{})'\nmax_len = 64\nmatches = [\"aa_k7mNp2qRs4tUv8wXy1zA\"]\nmisses = [\"aa_\"]\n",
+        prefixes.join("|")
+    );
+    let pack = Pack::parse("many", &rule).expect("is well-formed");
+    let scanner = Scanner::compile(pack.rules).expect("compiles");
+    for prefix in &prefixes {
+        let text = format!("see {prefix}k7mNp2qRs4tUv8wXy1zA and go on");
+        let mut found = Vec::new();
+        scanner.find_each(&scanner.all(), &text, &mut |m| found.push((m.start, m.end)));
+        assert_eq!(found, [(4 + prefix.len(), 24 + prefix.len())], "{text}");
+    }
+}

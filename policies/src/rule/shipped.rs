@@ -11,7 +11,7 @@ macro_rules! files {
 }
 
 /// Name and TOML text of every shipped pack.
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 7] = [
     (
         "secrets",
         files!(
@@ -45,9 +45,18 @@ const SHIPPED: [(&str, &str); 6] = [
             "personal/contact.toml",
         ),
     ),
+    ("vendors", files!("vendors.toml")),
     ("email-light", files!("email-light.toml")),
     ("customer", files!("customer.toml")),
-    ("injection", files!("injection.toml")),
+    (
+        "injection",
+        files!(
+            "injection/orders.toml",
+            "injection/personas.toml",
+            "injection/extraction.toml",
+            "injection/languages.toml",
+        ),
+    ),
     ("high-risk", files!("high-risk.toml")),
 ];
 

@@ -188,7 +188,13 @@ impl Lead {
         if rate < RATE_MAX {
             return Ok(whole);
         }
+        // A head of boundaries alone has no bytes that could be told to stand there.
+        let has_bytes = |split: &usize| {
+            let bytes = |part: &Hir| part.properties().maximum_len() != Some(0);
+            parts[..*split].iter().any(bytes)
+        };
         let inner = (1..parts.len())
+            .filter(has_bytes)
             .map(|split| (literal_rate(&parts[split..]), split))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         match inner {

@@ -11,10 +11,13 @@ import expressions
 from lines import UNDECIDED, Lines
 
 # Reasons to refuse a value that hold for one vendor's format alone: a key that is a sign too short
-# for it is still something behind a key's name.
+# for it, or of which the test says only that it is not that vendor's, is still something behind a
+# key's name.
 NEAR_MISS = re.compile(
     r"(?i)^(?!.*(?:placeholder|example)).*(?:length|short|long|minimum|truncat|too few|fewer"
-    r"|companion|alone|missing|continuation|extend|trailing|suffix|extra|checksum)"
+    r"|companion|alone|missing|continuation|extend|trailing|suffix|extra|checksum"
+    r"|\b(?:below|above|required|exact)\b|only \d+|\banchor|attribut|does not identify"
+    r"|unscoped|different detector|scope prefix|case-insensitive)"
 )
 
 # Values made from each foreign expression.

@@ -69,7 +69,8 @@ pub(super) fn tw_id(value: &str) -> bool {
 
 /// Korea's resident registration number: date of birth, sex and century.
 pub(super) fn kr_rrn(value: &str) -> bool {
-    digits::<13>(value).is_some_and(|rrn| is_yymmdd(&rrn) && matches!(rrn[6], 1..=8))
+    // Nine and zero are of those born before 1900.
+    digits::<13>(value).is_some_and(|rrn| is_yymmdd(&rrn))
 }
 
 /// A resident registration number with the check digit of those given out before October 2020.
@@ -150,7 +151,9 @@ pub(super) fn in_pan(value: &str) -> bool {
 
 fn is_pan(pan: &[u8]) -> bool {
     let letters = pan[..5].iter().chain(&pan[9..]).all(u8::is_ascii_uppercase);
-    letters && b"ABCFGHJLPTK".contains(&pan[3]) && pan[5..9].iter().all(u8::is_ascii_digit)
+    // The serial numbers begin with one.
+    let serial = pan[5..9].iter().all(u8::is_ascii_digit) && &pan[5..9] != b"0000";
+    letters && serial && b"ABCFGHJLPTK".contains(&pan[3])
 }
 
 /// India's GSTIN: a state, a PAN, and a check sign to modulus 36 (GSTN).
@@ -212,10 +215,7 @@ mod tests {
     #[test]
     fn korea_and_japan() {
         accepts("kr_rrn", &["970908-1234567"]);
-        refuses(
-            "kr_rrn",
-            &["971308-1234567", "970908-9234567", "970908-123456"],
-        );
+        refuses("kr_rrn", &["971308-1234567", "970908-123456"]);
         accepts("kr_rrn_checked", &["800101-1234560"]);
         refuses("kr_rrn_checked", &["800101-1234561"]);
         accepts("jp_my_number", &["1234 5678 9018"]);

@@ -68,7 +68,8 @@ pub(super) fn ie_pps(value: &str) -> bool {
         return false;
     }
     let second = match pps[8] {
-        0 | b'W' => 0,
+        // Letters of the old form, which do not count.
+        0 | b'W' | b'T' | b'X' => 0,
         letter => u32::from(letter - b'A') + 1,
     };
     let number = pps.map(|sign| sign.wrapping_sub(b'0'));
@@ -106,6 +107,7 @@ mod tests {
     #[test]
     fn ireland() {
         catches_a_changed_digit("ie_pps", &["1234567T", "1234567FA", "6433435F"]);
-        refuses("ie_pps", &["1234567A", "1234567TT"]);
+        accepts("ie_pps", &["1234567TT", "6433435FT"]);
+        refuses("ie_pps", &["1234567A", "1234567TA"]);
     }
 }

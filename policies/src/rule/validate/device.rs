@@ -9,9 +9,26 @@ pub(super) fn imei(value: &str) -> bool {
     digits::<15>(value).is_some_and(|imei| !is_uniform(&imei) && luhn(&imei))
 }
 
-/// EUI-48 address of one station: not all zero, no broadcast (IEEE 802).
+/// An IMEI, or what has no check digit: its fourteen digits alone, or the sixteen of an IMEISV,
+/// behind the identifier of a body that gives them out (3GPP TS 23.003, GSMA TS.06).
+pub(super) fn imei_named(value: &str) -> bool {
+    let reported = |two: &[u8]| matches!(small(two), 1 | 10 | 35 | 44..=54 | 86 | 91 | 97..=99);
+    let bare = digits::<14>(value).is_some_and(|imei| reported(&imei[..2]) && !is_uniform(&imei));
+    let versioned =
+        || digits::<16>(value).is_some_and(|imei| reported(&imei[..2]) && !is_uniform(&imei));
+    imei(value) || bare || versioned()
+}
+
+/// EUI-48 address of one station: not all zero, no broadcast, none of a group, whose first octet
+/// is odd (IEEE 802).
 pub(super) fn mac_address(value: &str) -> bool {
-    signs::<12>(value).is_some_and(|mac| mac.iter().all(u8::is_ascii_hexdigit) && !is_uniform(&mac))
+    signs::<12>(value).is_some_and(|mac| {
+        let is_group = matches!(
+            mac[1],
+            b'1' | b'3' | b'5' | b'7' | b'9' | b'B' | b'D' | b'F'
+        );
+        mac.iter().all(u8::is_ascii_hexdigit) && !is_group && !is_uniform(&mac)
+    })
 }
 
 /// An IPv4 address that a host on the internet may have, or that documents give one
@@ -156,8 +173,17 @@ fn is_assigned(code: u32) -> bool {
 /// Seven to fifteen digits that are no time and no span of years: what a telephone number without
 /// its country code may be.
 pub(super) fn phone_national(value: &str) -> bool {
+    phone_of(value, 7)
+}
+
+/// The same from five digits, behind a label: small states and islands have no more.
+pub(super) fn phone_labelled(value: &str) -> bool {
+    phone_of(value, 5)
+}
+
+fn phone_of(value: &str, digits_min: usize) -> bool {
     let mut number = [0; 15];
-    let Some(count @ 7..) = collect(value, &mut number) else {
+    let Some(count) = collect(value, &mut number).filter(|count| *count >= digits_min) else {
         return false;
     };
     let number = number.map(|sign| sign.wrapping_sub(b'0'));
@@ -209,6 +235,14 @@ mod tests {
     #[test]
     fn devices() {
         catches_a_changed_digit("imei", &["49-015420-323751-8", "356938035643809"]);
+        accepts(
+            "imei_named",
+            &["49-015420-323751", "35686800-004141-20", "490154203237518"],
+        );
+        refuses(
+            "imei_named",
+            &["490154203237519", "20015420323751", "3568680000414"],
+        );
         accepts("mac_address", &["00:1A:2B:3C:4D:5E", "001a.2b3c.4d5e"]);
         refuses(
             "mac_address",

@@ -114,13 +114,12 @@ pub(super) fn ee_isikukood(value: &str) -> bool {
             sum => sum,
         };
         let century = 1700 + 100 * u32::from(code[0]).div_ceil(2);
-        matches!(code[0], 1..=8)
-            && is_day(
-                century + small(&code[1..3]),
-                small(&code[3..5]),
-                small(&code[5..7]),
-            )
-            && sum == u32::from(code[10])
+        let dated = is_day(
+            century + small(&code[1..3]),
+            small(&code[3..5]),
+            small(&code[5..7]),
+        );
+        matches!(code[0], 1..=8) && dated && sum == u32::from(code[10])
     })
 }
 
@@ -223,7 +222,9 @@ pub(super) fn cz_ico(value: &str) -> bool {
 
 /// Israel's identity number: up to nine digits, Luhn with zeros before.
 pub(super) fn il_id(value: &str) -> bool {
-    digits::<9>(value).is_some_and(|id| !is_uniform(&id) && luhn(&id))
+    // A zero in front is often left out, which Luhn does not mind.
+    let nine = digits::<9>(value).is_some_and(|id| !is_uniform(&id) && luhn(&id));
+    nine || digits::<8>(value).is_some_and(|id| !is_uniform(&id) && luhn(&id))
 }
 
 #[cfg(test)]

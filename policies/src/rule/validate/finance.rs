@@ -27,6 +27,10 @@ const IBAN_LENGTHS: [(usize, &str); 18] = [
     (33, "RU"),
 ];
 
+/// Countries whose account numbers are digits alone.
+const IBAN_OF_DIGITS: &str =
+    "AT BA BE CZ DE DK EE ES FI FO GL HR HU IL LT ME NO PL PT RS SE SI SK TL XK";
+
 /// ISO 13616: the length of its country in the SWIFT registry, and MOD 97-10 over the whole with
 /// the first four characters moved behind.
 pub(super) fn iban(value: &str) -> bool {
@@ -42,7 +46,53 @@ pub(super) fn iban(value: &str) -> bool {
         .iter()
         .find(|(_, countries)| countries.split(' ').any(is_country));
     length.is_some_and(|(length, _)| *length == count)
+        && fits_registry(country, body)
         && mod_97_10(body.iter().chain(&compact[..4])) == 1
+        && has_check_digits(&compact)
+}
+
+/// An IBAN of the registry, or one of the same build of a country that has not joined it.
+pub(super) fn iban_any(value: &str) -> bool {
+    iban(value) || iban_elsewhere(value)
+}
+
+fn iban_elsewhere(value: &str) -> bool {
+    let mut compact = [0; IBAN_SIGNS_MAX];
+    let Some(count @ 15..) = collect(value, &mut compact) else {
+        return false;
+    };
+    let body = &compact[4..count];
+    let digits = body.iter().filter(|sign| sign.is_ascii_digit()).count();
+    let is_registered = IBAN_LENGTHS.iter().any(|(_, countries)| {
+        countries
+            .split(' ')
+            .any(|name| name.as_bytes() == &compact[..2])
+    });
+    is_country([compact[0], compact[1]])
+        && !is_registered
+        && digits >= 6
+        && mod_97_10(body.iter().chain(&compact[..4])) == 1
+        && has_check_digits(&compact)
+}
+
+/// The check digits of an IBAN are 02 to 98: 98 less a remainder to 97.
+fn has_check_digits(compact: &[u8; IBAN_SIGNS_MAX]) -> bool {
+    compact[2..4].iter().all(u8::is_ascii_digit) && !matches!(&compact[2..4], b"00" | b"01" | b"99")
+}
+
+/// What the registry says of the account number: only digits, or a bank's four letters before
+/// them; of the other countries nothing.
+fn fits_registry(country: &[u8], body: &[u8]) -> bool {
+    let is_of = |countries: &str| countries.split(' ').any(|name| name.as_bytes() == country);
+    let from = if is_of("GB IE NL GI LV RO") { 4 } else { 0 };
+    let digits = if is_of("GB IE NL") {
+        &body[from..]
+    } else if is_of(IBAN_OF_DIGITS) {
+        body
+    } else {
+        &[]
+    };
+    digits.iter().all(u8::is_ascii_digit) && body[..from].iter().all(u8::is_ascii_uppercase)
 }
 
 /// ABA routing transit number: weights 3, 7, 1, and a first digit that is in use: of a Federal
@@ -139,6 +189,26 @@ mod tests {
         refuses(
             "iban",
             &["DE8937040044053201300", "ZZ89370400440532013000", "DE", ""],
+        );
+        // Check digits that no remainder gives, and letters where the registry has digits.
+        refuses(
+            "iban",
+            &[
+                "GB01BARC20714583608387",
+                "GB00HLFX11016111455365",
+                "GB12BARC20201530093A59",
+            ],
+        );
+        catches_a_changed_digit("iban_any", &["SN08SN0100152000048500003035"]);
+        accepts("iban_any", &["gb82west12345698765432"]);
+        refuses(
+            "iban_any",
+            &[
+                "ZZ89370400440532013000",
+                "GB96 BARC 2020 1530 0934 591",
+                "DE89",
+                "",
+            ],
         );
     }
 

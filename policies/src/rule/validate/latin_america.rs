@@ -147,10 +147,10 @@ pub(super) fn cl_rut(value: &str) -> bool {
             }
 }
 
-/// Colombia's NIT: eight to ten digits and a check digit by primes (DIAN).
+/// Colombia's NIT: seven to ten digits and a check digit by primes (DIAN).
 pub(super) fn co_nit(value: &str) -> bool {
     let mut signs = [0; 11];
-    let Some(count @ 9..=11) = collect(value, &mut signs) else {
+    let Some(count @ 8..=11) = collect(value, &mut signs) else {
         return false;
     };
     if !signs[..count].iter().all(u8::is_ascii_digit) {
@@ -185,9 +185,10 @@ pub(super) fn ec_cedula(value: &str) -> bool {
     })
 }
 
-/// Uruguay's cédula: seven digits and a check digit.
+/// Uruguay's cédula: seven digits and a check digit; old ones have six, as if after a zero.
 pub(super) fn uy_cedula(value: &str) -> bool {
-    digits::<8>(value).is_some_and(|cedula| {
+    let old = || digits::<7>(value).map(|[a, b, c, d, e, f, g]| [0, a, b, c, d, e, f, g]);
+    digits::<8>(value).or_else(old).is_some_and(|cedula| {
         !is_uniform(&cedula) && weighted(&cedula, &[2, 9, 8, 7, 6, 3, 4, 1]).is_multiple_of(10)
     })
 }
@@ -241,11 +242,11 @@ mod tests {
         catches_a_changed_digit("cl_rut", &["12.531.909-2", "76.086.428-5"]);
         accepts("cl_rut", &["12345670-K"]);
         refuses("cl_rut", &["11.111.111-2", "12531909-K"]);
-        accepts("co_nit", &["213.123.432-1"]);
+        accepts("co_nit", &["213.123.432-1", "6.386.949-2"]);
         refuses("co_nit", &["213.123.432-2", "213.124.432-1"]);
         catches_a_changed_digit("pe_ruc", &["20512333797"]);
         catches_a_changed_digit("ec_cedula", &["171430710-3"]);
-        accepts("uy_cedula", &["1.234.567-2"]);
+        accepts("uy_cedula", &["1.234.567-2", "409.805-3"]);
         refuses("uy_cedula", &["1.234.567-3", "1.243.567-2"]);
     }
 }

@@ -45,7 +45,7 @@ const fn entry(name: &'static str, source: &'static str, accepts: fn(&str) -> bo
 }
 
 /// How many validators there are; their places fit a byte.
-const COUNT: usize = 142;
+const COUNT: usize = 146;
 
 /// All of them, by family.
 static ENTRIES: [Entry; COUNT] = [
@@ -61,6 +61,7 @@ static ENTRIES: [Entry; COUNT] = [
     entry("iso7064_mod97_10", "ISO/IEC 7064", generic::mod_97_10),
     entry("iso7064_mod37_36", "ISO/IEC 7064", generic::mod_37_36),
     entry("iban", "ISO 13616, SWIFT IBAN registry", finance::iban),
+    entry("iban_any", "ISO 13616, any country", finance::iban_any),
     entry(
         "aba_routing",
         "American Bankers Association",
@@ -139,6 +140,7 @@ static ENTRIES: [Entry; COUNT] = [
     entry("es_nie", "Ministerio del Interior", south_europe::es_nie),
     entry("es_nif", "Orden EHA/451/2008", south_europe::es_nif),
     entry("es_nss", "TGSS", south_europe::es_nss),
+    entry("es_ccc", "Banco de España", south_europe::es_ccc),
     entry(
         "it_codice_fiscale",
         "DM 23 December 1976",
@@ -236,6 +238,11 @@ static ENTRIES: [Entry; COUNT] = [
     entry("nz_nhi", "HISO 10046", south::nz_nhi),
     entry("za_id", "Identification Act 68 of 1997", south::za_id),
     entry("imei", "3GPP TS 23.003", device::imei),
+    entry(
+        "imei_named",
+        "3GPP TS 23.003, with or without check digit",
+        device::imei_named,
+    ),
     entry("mac_address", "IEEE 802", device::mac_address),
     entry("ipv4", "RFC 1122, RFC 6890", device::ipv4),
     entry(
@@ -253,6 +260,11 @@ static ENTRIES: [Entry; COUNT] = [
         "phone_national",
         "Seven to fifteen digits",
         device::phone_national,
+    ),
+    entry(
+        "phone_labelled",
+        "Five to fifteen digits",
+        device::phone_labelled,
     ),
     entry("nanp", "North American Numbering Plan", device::nanp),
     entry("mrz", "ICAO 9303", document::mrz),

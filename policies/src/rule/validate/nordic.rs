@@ -78,7 +78,7 @@ pub(super) fn fi_hetu(value: &str) -> bool {
     century
         && nine.iter().all(|digit| *digit < 10)
         && is_ddmmyy(&nine)
-        && small(&nine[6..]) > 1
+        && matches!(small(&nine[6..]), 2..=899)
         && check == b"0123456789ABCDEFHJKLMNPRSTUVWXY"[(small(&nine) % 31) as usize]
 }
 

@@ -70,6 +70,21 @@ fn es_entity(nif: &[u8; 9]) -> bool {
     }
 }
 
+/// Spain's account number (CCC): bank and branch, two check digits to modulus 11, account.
+pub(super) fn es_ccc(value: &str) -> bool {
+    const WEIGHTS: [u32; 10] = [1, 2, 4, 8, 5, 10, 9, 7, 3, 6];
+    digits::<20>(value).is_some_and(|ccc| {
+        let check = |sum: u32| match 11 - sum % 11 {
+            11 => 0,
+            10 => 1,
+            check => check,
+        };
+        !is_uniform(&ccc)
+            && check(weighted(&ccc[..8], &WEIGHTS[2..])) == u32::from(ccc[8])
+            && check(weighted(&ccc[10..], &WEIGHTS)) == u32::from(ccc[9])
+    })
+}
+
 /// Spain's social security number: a province, eight digits, and the remainder to 97.
 pub(super) fn es_nss(value: &str) -> bool {
     digits::<12>(value).is_some_and(|nss| {
@@ -193,6 +208,7 @@ mod tests {
             &["A5881850B", "I58818501", "P58818501", "00000000T"],
         );
         catches_a_changed_digit("es_nss", &["28 12345678 40"]);
+        catches_a_changed_digit("es_ccc", &["2077 0338 79 3100254321"]);
     }
 
     #[test]

@@ -13,6 +13,10 @@ const KEY_SIGNS: usize = 49;
 /// The fewest letters and digits that can be told from a name by their mixture.
 const RANDOM_SIGNS_MIN: usize = 16;
 
+/// How often letters and digits must meet in a value for that alone to make it random: more often
+/// than in a name with a few numbers in it.
+const RANDOM_SWITCHES_MIN: usize = 8;
+
 /// The shortest run of letters that counts as a word, and the most consonants side by side in one.
 const WORD_SIGNS_MIN: usize = 4;
 const WORD_CONSONANTS_MAX: usize = 4;
@@ -82,7 +86,16 @@ pub(super) fn random_looking(value: &str) -> bool {
             from = at;
         }
     }
-    signs >= RANDOM_SIGNS_MIN && digits >= 2 && digits < signs && 2 * words <= signs
+    // Letters and digits that take turns are no words, however readable the letters between are.
+    let switches = bytes
+        .windows(2)
+        .filter(|pair| {
+            pair.iter().all(u8::is_ascii_alphanumeric)
+                && pair[0].is_ascii_digit() != pair[1].is_ascii_digit()
+        })
+        .count();
+    let is_mixed = switches >= RANDOM_SWITCHES_MIN;
+    signs >= RANDOM_SIGNS_MIN && digits >= 2 && digits < signs && (is_mixed || 2 * words <= signs)
 }
 
 /// The length of a run of letters that could be read aloud; 0 of any other.
@@ -133,6 +146,7 @@ mod tests {
             "Br3i8EE3pYXqvoXwCoXB",
             "7b3e5d8c-1a9f-4e2b-6c8d-3a5e9f1b7c4d",
             "v1.pjqKbeILsS9prSy4rJKA1mJkK4",
+            "u3k62dryb9bpta1j7tfuujp7pvsu57",
         ] {
             assert!(random_looking(token), "{token}");
         }
@@ -144,6 +158,7 @@ mod tests {
             "abcdefghijklmnop",
             "com.example.service.Handler2Factory1",
             "ReplaceThisWithYourKey123",
+            "eu-west1-cluster2-node14-volume3",
         ] {
             assert!(!random_looking(name), "{name}");
         }

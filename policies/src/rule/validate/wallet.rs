@@ -125,7 +125,8 @@ fn segwit(value: &str, prefixes: &[&str]) -> bool {
         remainder = polymod(remainder, value as u32);
     }
     match version {
-        Some(0) => remainder == 1,
+        // A hash of 20 or 32 bytes between the version and six signs of checksum (BIP 141).
+        Some(0) => remainder == 1 && matches!(data.len(), 39 | 59),
         Some(1..=16) => remainder == 0x2BC8_30A3,
         _ => false,
     }

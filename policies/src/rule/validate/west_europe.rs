@@ -161,8 +161,10 @@ pub(super) fn be_national(value: &str) -> bool {
     digits::<11>(value).is_some_and(|national| {
         let month = small(&national[2..4]) % 20;
         let (body, check) = (number(&national[..9]), number(&national[9..]));
-        // Month or day may be unknown, and then zero.
-        let dated = small(&national[2..4]) < 53 && month <= 12 && small(&national[4..6]) <= 31;
+        // Month or day may be unknown, and then zero; where a day's numbers are given out, the day
+        // goes on beyond the month's end.
+        // Someone without a residence has 20 or 40 added to the month (the BIS number).
+        let dated = small(&national[2..4]) < 53 && month <= 12;
         dated
             && number(&national[6..9]) > 0
             && [body, body + 2_000_000_000]
@@ -236,7 +238,10 @@ mod tests {
         catches_a_changed_digit("nl_bsn", &["111222333", "1234.56.782"]);
         refuses("nl_bsn", &["000000000", "123456789"]);
         catches_a_changed_digit("be_national", &["85.07.30-033 28", "85073003328"]);
-        accepts("be_national", &["17 07 30 033 84"]);
+        accepts(
+            "be_national",
+            &["17 07 30 033 84", "85473500193", "98 47 28 997 65"],
+        );
         catches_a_changed_digit("lu_national", &["1893 1201 057 32"]);
     }
 }
