@@ -80,7 +80,7 @@ pub struct Stage {
 
 /// Counters of everything that takes part, at one edge of the window.
 #[derive(Debug)]
-struct Counters {
+pub struct Counters {
     subject: Usage,
     recorder: Option<Usage>,
     load: [Usage; 2],
@@ -96,7 +96,8 @@ impl Stage {
         self.subject.as_ref().unwrap_or(&self.upstream).pid()
     }
 
-    fn counters(&self) -> Counters {
+    /// Reads them now.
+    pub fn counters(&self) -> Counters {
         Counters {
             subject: Usage::of_tree(self.measured()),
             recorder: self.recorder.as_ref().map(|it| Usage::of_tree(it.pid())),
@@ -119,6 +120,17 @@ impl Stage {
         }
         self.upstream.check()?;
         Ok(value)
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// CPU time since an earlier reading: of the subject, and of everybody else on the machine.
+    pub fn since(&self, earlier: &Counters) -> (Duration, Duration) {
+        let subject = self.subject.since(&earlier.subject);
+        let machine = self.machine.saturating_sub(earlier.machine);
+        (subject, machine.saturating_sub(subject))
     }
 }
 

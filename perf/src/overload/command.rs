@@ -187,7 +187,7 @@ fn csv(courses: &[Course]) -> String {
     text
 }
 
-fn figures_of(point: &Point) -> [(&'static str, &'static str, Option<f64>); 11] {
+fn figures_of(point: &Point) -> [(&'static str, &'static str, Option<f64>); 13] {
     [
         (
             "offered_per_second",
@@ -220,6 +220,12 @@ fn figures_of(point: &Point) -> [(&'static str, &'static str, Option<f64>); 11] 
         ("refusal_p50_ms", "ms", point.refusal_p50_ms),
         ("refusal_p99_ms", "ms", point.refusal_p99_ms),
         ("generator_lag_p99_ms", "ms", Some(point.lag_p99_ms)),
+        ("busy_share", "share of a core", Some(point.busy_share)),
+        (
+            "load_busy_share",
+            "share of the other cores",
+            Some(point.load_busy_share),
+        ),
     ]
 }
 
@@ -258,7 +264,9 @@ fn rows(course: &Course) -> Vec<Vec<String>> {
         "refused p50 ms",
         "refused p99 ms",
         "clients",
-        "generator",
+        "busy",
+        "load busy",
+        "load side",
     ];
     let mut header = vec![format!(
         "{} ({:.0}/s)",
@@ -281,7 +289,9 @@ fn rows(course: &Course) -> Vec<Vec<String>> {
             ms(point.refusal_p50_ms),
             ms(point.refusal_p99_ms),
             point.connections.to_string(),
-            if point.late { "late" } else { "in time" }.to_owned(),
+            percent(point.busy_share),
+            percent(point.load_busy_share),
+            point.generator().to_owned(),
         ]
     };
     std::iter::once(header)

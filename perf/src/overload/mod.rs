@@ -8,19 +8,19 @@
 //!
 //! - [`command`]: arguments, tables, files; [`picture`]: the two pictures
 //!
-//! Where driver and upstream share a core with nothing to spare, the generator may not be able to
-//! offer the load; it says so at each point ([`Point::late`]), and such a point tells of the
-//! generator and not of the subject.
+//! Where driver, upstream and recorder share a core, they may not be able to offer the load, or to
+//! answer it: the generator is late ([`Point::late`]), or their cores are full ([`Point::full`]).
+//! Each point says so, and such a point tells of the load side and not of the subject.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::compare::round::{Bench, Round};
+use crate::compare::round::{Bench, Counters, Round};
 use crate::compare::{bench, in_folder};
 use crate::driver::open::{self, Offer, Outcome};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::scenario::Scenario;
 use crate::subject::Subject;
 
@@ -36,6 +36,9 @@ const WARM_UP: Duration = Duration::from_millis(700);
 /// A generator that is later than this share of the objective, in one of a hundred requests, did not
 /// offer what it should.
 const LATE_SHARE: f64 = 0.5;
+
+/// Cores of the load side that are busier than this are full: what waits may wait there.
+const FULL_SHARE: f64 = 0.97;
 
 /// What to offer.
 #[derive(Debug, Clone)]
@@ -87,6 +90,12 @@ pub struct Point {
     pub lag_p99_ms: f64,
     /// So late that this point tells of the generator.
     pub late: bool,
+    /// How much of its core the subject used.
+    pub busy_share: f64,
+    /// How much of all other cores was used: driver, upstream, recorder, and whoever else.
+    pub load_busy_share: f64,
+    /// So much that this point tells of them.
+    pub full: bool,
     /// The first failure, in words.
     pub failure: Option<String>,
 }
@@ -165,7 +174,7 @@ impl Course {
         };
         for &load in &options.loads {
             let rate = (load * self.capacity_per_second).max(1.0);
-            let outcome = in_folder(folder, |directory| {
+            let offered = in_folder(folder, |directory| {
                 let round = Round {
                     bench,
                     scenario: &scenario,
@@ -176,7 +185,7 @@ impl Course {
                 };
                 offer(&round, options, rate)
             })?;
-            let point = Point::of(load, rate, &outcome, options);
+            let point = Point::of(load, rate, &offered, options);
             say(&format!("{subject} {}", point.describe()));
             self.points.push(point);
         }
@@ -185,7 +194,7 @@ impl Course {
 
     /// The best goodput of all points, and the point of the highest load; of those that tell.
     pub fn best_and_last(&self) -> Option<(f64, &Point)> {
-        let told = || self.points.iter().filter(|point| !point.late);
+        let told = || self.points.iter().filter(|point| point.tells());
         let best = told()
             .map(|point| point.good_per_second)
             .fold(0.0, f64::max);
@@ -193,8 +202,16 @@ impl Course {
     }
 }
 
-fn offer(round: &Round<'_>, options: &Options, rate: f64) -> Result<Outcome> {
+/// What became of an offer, and how busy whom it kept.
+struct Offered {
+    outcome: Outcome,
+    busy_share: f64,
+    load_busy_share: f64,
+}
+
+fn offer(round: &Round<'_>, options: &Options, rate: f64) -> Result<Offered> {
     let mut stage = round.start()?;
+    let mut edges: Vec<(Instant, Counters)> = Vec::with_capacity(2);
     let plan = round.plan(stage.target, stage.upstream_address);
     let result = open::offer(
         Offer {
@@ -208,15 +225,32 @@ fn offer(round: &Round<'_>, options: &Options, rate: f64) -> Result<Outcome> {
             warm_up: WARM_UP,
             window: options.window,
         },
-        |_| Ok(()),
+        |_| {
+            edges.push((Instant::now(), stage.counters()));
+            Ok(())
+        },
     );
-    stage.check(result)
+    let outcome = stage.check(result)?;
+    let [(opened_at, open), (closed_at, close)] = &edges[..] else {
+        return Err(Error::Unable("the window has not two edges".into()));
+    };
+    let window = *closed_at - *opened_at;
+    let (subject, others) = close.since(open);
+    // The subject has one core, everybody else the others.
+    let cores = std::thread::available_parallelism().map_or(2, |count| count.get());
+    let others_have = window * (cores.max(2) - 1) as u32;
+    Ok(Offered {
+        outcome,
+        busy_share: subject.div_duration_f64(window),
+        load_busy_share: others.div_duration_f64(others_have),
+    })
 }
 
 // === impl Point ===
 
 impl Point {
-    fn of(load: f64, rate: f64, outcome: &Outcome, options: &Options) -> Point {
+    fn of(load: f64, rate: f64, offered: &Offered, options: &Options) -> Point {
+        let outcome = &offered.outcome;
         let share = |count: u64| count as f64 / outcome.offered.max(1) as f64;
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile: f64| {
             let some = !histogram.is_empty();
@@ -238,15 +272,34 @@ impl Point {
             connections: outcome.connections,
             lag_p99_ms,
             late: lag_p99_ms > LATE_SHARE * options.objective.as_secs_f64() * 1e3,
+            busy_share: offered.busy_share,
+            load_busy_share: offered.load_busy_share,
+            full: offered.load_busy_share > FULL_SHARE,
             failure: outcome.first_failure.clone(),
         }
     }
 
+    /// Whether this point tells of the subject.
+    pub fn tells(&self) -> bool {
+        !self.late && !self.full
+    }
+
+    /// How the load side did.
+    pub fn generator(&self) -> &'static str {
+        match (self.late, self.full) {
+            (true, _) => "late",
+            (false, true) => "full",
+            (false, false) => "in time",
+        }
+    }
+
     fn describe(&self) -> String {
-        let late = if self.late { ", generator late" } else { "" };
         format!(
-            "{:.2} x: {:.0} offered, {:.0} good a second{late}",
-            self.load, self.offered_per_second, self.good_per_second
+            "{:.2} x: {:.0} offered, {:.0} good a second, load side {}",
+            self.load,
+            self.offered_per_second,
+            self.good_per_second,
+            self.generator()
         )
     }
 }

@@ -9,16 +9,16 @@ use crate::error::{Error, Result};
 /// Width and height, in CSS pixels.
 const SIZE: (u32, u32) = (760, 420);
 
-/// A name for each file, and the SVG. Points at which the generator was late are left out.
+/// A name for each file, and the SVG. Points that tell of the load side are left out.
 pub fn draw(courses: &[Course], options: &Options) -> Result<Vec<(&'static str, String)>> {
     let told = courses
         .iter()
-        .any(|course| course.points.iter().any(|point| !point.late));
+        .any(|course| course.points.iter().any(Point::tells));
     if !told {
         return Ok(Vec::new());
     }
     let mut pictures = vec![("goodput", goodput(courses, options))];
-    let answered = |point: &Point| point.latency_p50_ms.is_some() && !point.late;
+    let answered = |point: &Point| point.latency_p50_ms.is_some() && point.tells();
     if courses
         .iter()
         .any(|course| course.points.iter().any(answered))
@@ -84,7 +84,7 @@ fn latency(courses: &[Course], options: &Options) -> Chart {
 
 impl Course {
     fn series(&self, of: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
-        let told = self.points.iter().filter(|point| !point.late);
+        let told = self.points.iter().filter(|point| point.tells());
         told.map(|point| (point.load, of(point))).collect()
     }
 }
@@ -112,6 +112,9 @@ mod tests {
             connections: 3,
             lag_p99_ms: 0.1,
             late,
+            busy_share: 1.0,
+            load_busy_share: 0.5,
+            full: false,
             failure: None,
         }
     }
