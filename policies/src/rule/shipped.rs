@@ -11,7 +11,7 @@ macro_rules! files {
 }
 
 /// Name and TOML text of every shipped pack.
-const SHIPPED: [(&str, &str); 7] = [
+const SHIPPED: [(&str, &str); 8] = [
     (
         "secrets",
         files!(
@@ -54,9 +54,9 @@ const SHIPPED: [(&str, &str); 7] = [
             "injection/orders.toml",
             "injection/personas.toml",
             "injection/extraction.toml",
-            "injection/languages.toml",
         ),
     ),
+    ("injection-languages", files!("injection-languages.toml")),
     ("high-risk", files!("high-risk.toml")),
 ];
 
