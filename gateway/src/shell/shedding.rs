@@ -112,7 +112,13 @@ impl Shedding {
             let BufResult(outcome, buffer) = arrivals.read(mark).await;
             match outcome {
                 Ok(1..) => self.arrived(),
-                ended => return tracing::error!("load is no longer measured: {ended:?}"),
+                ended => {
+                    // The last share would be refused for ever.
+                    if let Some(control) = &self.control {
+                        control.borrow_mut().forget();
+                    }
+                    return tracing::error!("load is no longer measured: {ended:?}");
+                }
             }
             mark = buffer;
             mark.clear();
@@ -194,6 +200,19 @@ mod tests {
         std::thread::sleep(MARK_INTERVAL);
         shedding.refuses();
         assert!(shedding.marked_work.get().is_some());
+    }
+
+    #[test]
+    fn where_measuring_ends_shedding_ends() {
+        let shedding = Shedding::past(LIMIT).unwrap();
+        for _ in 0..control::PATIENCE {
+            marks(&shedding, LIMIT * 5);
+        }
+        assert!((0..100).any(|_| shedding.refuses()));
+        shedding.marks.shutdown(std::net::Shutdown::Both).unwrap();
+        let runtime = super::super::runtime::build(None).unwrap();
+        runtime.block_on(shedding.run());
+        assert!((0..100).all(|_| !shedding.refuses()));
     }
 
     #[test]

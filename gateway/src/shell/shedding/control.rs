@@ -16,7 +16,7 @@ pub(super) const PATIENCE: u32 = 2;
 const GROWTH_GAIN: f64 = 8.0;
 /// Share for each second beyond the limit, for each second that it lasts.
 const LASTING_GAIN: f64 = 40.0;
-/// What is left of the share after a second in which hardly anything waits, as a power of e.
+/// The share falls by e to this power in each second in which hardly anything waits.
 const EASING: f64 = 8.0;
 /// Between two measurements at most this counts as lasting.
 const STEP_MAX: Duration = Duration::from_millis(100);
@@ -24,7 +24,6 @@ const STEP_MAX: Duration = Duration::from_millis(100);
 const PIECES: u32 = 4;
 /// What is left of the longest piece after each measurement.
 const PIECE_DECAY: f64 = 0.98;
-
 /// A share below it is none.
 const SHARE_MIN: f64 = 1e-3;
 
