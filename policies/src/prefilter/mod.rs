@@ -17,8 +17,9 @@
 //! Every [`Level`] of the processor has its own kernel. With the byte permutations of AVX-512 VBMI
 //! a table has an entry for each byte, those from 128 on in a second half that is only looked at
 //! where there are such bytes. The others know tables of 16 entries only, and ask for both halves
-//! of a byte: they may let more through, for the halves of two members of a class may belong to a
-//! third byte.
+//! of a byte: they let more through, for the halves of two members of a class may belong to a third
+//! byte. What they do is looked at again, place by place, in tables of whole bytes, so that all name
+//! the same places.
 
 // The kernels are made of the processor's own instructions.
 #![allow(unsafe_code)]
@@ -40,11 +41,15 @@ mod tests;
 pub use bytes::ByteSet;
 use tables::{SPAN, Tables};
 
-/// How many bytes a window has.
-pub const WINDOW_BYTES: usize = 6;
+/// How many bytes a window has. With fewer, buckets let more through that begins no window; with
+/// more, the kernels' registers no longer do.
+pub const WINDOW_BYTES: usize = 8;
 
 /// Places in a block: the bits of a word.
 pub const BLOCK: usize = 64;
+
+/// Where no more bytes are at hand, as in a token, each place is looked at alone.
+const SHORT: usize = 10;
 
 /// The most blocks that are looked at in one call.
 pub const BATCH_BLOCKS: usize = 16;
@@ -106,6 +111,16 @@ impl Level {
         }
     }
 
+    /// Over more sets than this its kernel takes longer than to look at each place alone.
+    fn sets_max(self) -> usize {
+        match self {
+            Level::Scalar => 0,
+            Level::Neon | Level::Ssse3 => 4,
+            Level::Avx2 | Level::Avx512 => 8,
+            Level::Vbmi => usize::MAX,
+        }
+    }
+
     /// The best that this processor can do.
     #[must_use]
     pub fn best() -> Level {
@@ -154,29 +169,31 @@ impl Prefilter {
     /// there were. The last one may go past the end of `bytes`; what is there has no bits.
     #[inline]
     pub fn masks(&self, bytes: &[u8], from: usize, masks: &mut Masks) -> usize {
-        let blocks = bytes
-            .len()
-            .saturating_sub(from)
-            .div_ceil(BLOCK)
-            .min(BATCH_BLOCKS);
+        let rest = bytes.get(from..).unwrap_or_default();
+        let blocks = rest.len().div_ceil(BLOCK).min(BATCH_BLOCKS);
         let masks = &mut masks[..blocks];
         match self.level {
+            _ if rest.len() <= SHORT || self.tables.sets.len() > self.level.sets_max() => {
+                for (mask, block) in masks.iter_mut().zip((0..).step_by(BLOCK)) {
+                    *mask = self.tables.places(&rest[block..]);
+                }
+            }
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a prefilter is only made with a level that the processor has.
-            Level::Vbmi => unsafe { x86::vbmi(&self.tables, bytes, from, masks) },
-            _ => self.by_spans(bytes, from, masks),
+            Level::Vbmi => unsafe { x86::vbmi(&self.tables, rest, masks) },
+            _ => self.by_spans(rest, masks),
         }
         blocks
     }
 
     /// The way of the kernels that read a block and the bytes behind it whole.
-    fn by_spans(&self, bytes: &[u8], from: usize, masks: &mut [u64]) {
-        for (mask, at) in masks.iter_mut().zip((from..).step_by(BLOCK)) {
-            let rest = &bytes[at..];
+    fn by_spans(&self, mut rest: &[u8], masks: &mut [u64]) {
+        for mask in masks {
             *mask = match rest.first_chunk::<SPAN>() {
-                Some(span) => self.block(span),
+                Some(span) => self.tables.refuse(span, self.block(span, BLOCK)),
                 None => self.last_block(rest),
             };
+            rest = rest.get(BLOCK..).unwrap_or_default();
         }
     }
 
@@ -184,32 +201,31 @@ impl Prefilter {
     fn last_block(&self, rest: &[u8]) -> u64 {
         let mut padded = [0; SPAN];
         padded[..rest.len()].copy_from_slice(rest);
-        let places = rest.len().min(BLOCK);
-        let whole = (rest.len() + 1).saturating_sub(WINDOW_BYTES);
-        let mut mask = match whole {
-            0 => 0,
-            _ => self.block(&padded) & first(whole),
-        };
-        for place in whole..places {
-            mask |= u64::from(self.tables.may_begin(&rest[place..])) << place;
-        }
-        mask
+        let whole = (rest.len() + 1).saturating_sub(WINDOW_BYTES).min(BLOCK);
+        let mask = self.block(&padded, whole) & first(whole);
+        self.tables.refuse(rest, mask)
+            | self
+                .tables
+                .places(&rest[whole..])
+                .checked_shl(whole as u32)
+                .unwrap_or(0)
     }
 
-    fn block(&self, span: &[u8; SPAN]) -> u64 {
+    /// The first so many places of a block, and perhaps others.
+    fn block(&self, span: &[u8; SPAN], places: usize) -> u64 {
         match self.level {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a prefilter is only made with a level that the processor has.
             Level::Avx512 => unsafe { x86::avx512(&self.tables, span) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Level::Avx2 => unsafe { x86::avx2(&self.tables, span) },
+            Level::Avx2 => unsafe { x86::avx2(&self.tables, span, places) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Level::Ssse3 => unsafe { x86::ssse3(&self.tables, span) },
+            Level::Ssse3 => unsafe { x86::ssse3(&self.tables, span, places) },
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => neon::block(&self.tables, span),
-            _ => self.tables.block(span),
+            Level::Neon => neon::block(&self.tables, span, places),
+            _ => self.tables.places(span),
         }
     }
 }

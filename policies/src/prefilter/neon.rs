@@ -5,9 +5,9 @@ use std::arch::aarch64::*;
 use super::tables::{SPAN, Tables};
 use super::{BLOCK, WINDOW_BYTES};
 
-pub(super) fn block(tables: &Tables, span: &[u8; SPAN]) -> u64 {
+pub(super) fn block(tables: &Tables, span: &[u8; SPAN], places: usize) -> u64 {
     let mut mask = 0;
-    for start in (0..BLOCK).step_by(16) {
+    for start in (0..places.min(BLOCK)).step_by(16) {
         // SAFETY: NEON is part of the target.
         mask |= u64::from(unsafe { sixteen(tables, span, start) }) << start;
     }

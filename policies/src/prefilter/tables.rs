@@ -1,6 +1,6 @@
-//! The tables of all kernels, and the kernel that needs no special instructions.
+//! The tables of all kernels, and the look that needs no special instructions.
 
-use super::bytes::{contains, iter};
+use super::bytes::iter;
 use super::rarity::rate;
 use super::{BLOCK, WINDOW_BYTES, Window, bucket};
 
@@ -10,8 +10,12 @@ pub(super) const SPAN: usize = BLOCK + WINDOW_BYTES - 1;
 /// Buckets of a set: the bits of a byte.
 const SET_BUCKETS: usize = 8;
 
-/// Up to two to this many sets: more would cost more than they keep out.
+/// Up to two to this many sets, of which [`Buckets`] has the bits: more would cost more than they
+/// keep out.
 const SETS_MAX: u32 = 4;
+
+/// Where buckets would have more windows than this on average, more sets are taken unasked.
+const CROWD: usize = 16;
 
 /// What looking a block up in a set costs, in places that are looked at in vain.
 const SET_COST: f32 = 0.18;
@@ -23,11 +27,17 @@ pub(super) const EXACT: usize = 128;
 /// not have. Where one does, its neighbours are looked at in vain.
 pub(super) const ABSENT: u8 = 0x7F;
 
-/// All buckets, eight to a set.
+/// All buckets.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
+    /// Eight to a set, for the kernels that look many places up at once.
     pub(super) sets: Box<[Set]>,
+    /// A bit each, for a place alone: by byte of the window, and byte, those it may belong to.
+    single: Box<[[Buckets; 256]; WINDOW_BYTES]>,
 }
+
+/// A bit for each bucket.
+type Buckets = u128;
 
 /// Eight buckets: by byte of the window, which of them a byte may belong to.
 #[derive(Clone, Debug)]
@@ -51,6 +61,11 @@ impl Tables {
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
         for sets in (0..=SETS_MAX).map(|doubled| 1_usize << doubled) {
+            // Buckets into which so many crowd let everything through.
+            let is_last = sets == 1 << SETS_MAX;
+            if windows.len() > sets * SET_BUCKETS * CROWD && !is_last {
+                continue;
+            }
             let buckets = bucket::group(windows.clone(), sets * SET_BUCKETS);
             let rate: f32 = buckets.iter().map(rate).sum();
             let used = buckets.len().div_ceil(SET_BUCKETS);
@@ -59,30 +74,71 @@ impl Tables {
                 (best, best_cost) = (buckets, cost);
             }
         }
+        let mut single = Box::new([[0; 256]; WINDOW_BYTES]);
+        for (index, bucket) in best.iter().enumerate() {
+            for (table, class) in single.iter_mut().zip(&bucket.0) {
+                iter(class).for_each(|byte| table[usize::from(byte)] |= 1 << index);
+            }
+        }
         Tables {
             sets: best.chunks(SET_BUCKETS).map(Set::new).collect(),
+            single,
         }
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        size_of_val(&*self.sets)
+        size_of_val(&*self.sets) + size_of_val(&*self.single)
     }
 
-    /// May a window begin with these bytes, behind which anything may come?
+    /// May a window begin with these bytes, one at least, behind which anything may come?
     #[inline]
-    pub(super) fn may_begin(&self, bytes: &[u8]) -> bool {
-        self.sets.iter().any(|set| {
-            let looked = bytes.iter().take(WINDOW_BYTES).enumerate();
-            looked.fold(u8::MAX, |left, (place, byte)| left & set.look(place, *byte)) != 0
-        })
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk() {
+            Some(whole) => self.begins(whole),
+            None => {
+                let looked = self.single.iter().zip(bytes);
+                looked.fold(Buckets::MAX, |left, (table, byte)| {
+                    left & table[usize::from(*byte)]
+                }) != 0
+            }
+        }
     }
 
-    pub(super) fn block(&self, span: &[u8; SPAN]) -> u64 {
-        span.windows(WINDOW_BYTES)
-            .enumerate()
-            .fold(0, |mask, (place, bytes)| {
-                mask | u64::from(self.may_begin(bytes)) << place
-            })
+    /// Does a window begin with these bytes? All are looked up: to stop early is to guess.
+    #[inline]
+    fn begins(&self, bytes: &[u8; WINDOW_BYTES]) -> bool {
+        let mut left = Buckets::MAX;
+        for (table, byte) in self.single.iter().zip(bytes) {
+            left &= table[usize::from(*byte)];
+        }
+        left != 0
+    }
+
+    /// Takes from the places of a block, which begins these bytes, those that begin no window.
+    pub(super) fn refuse(&self, bytes: &[u8], mask: u64) -> u64 {
+        let mut left = mask;
+        let mut bits = mask;
+        while bits != 0 {
+            let place = bits.trailing_zeros();
+            bits &= bits - 1;
+            left &= !(u64::from(!self.may_begin(&bytes[place as usize..])) << place);
+        }
+        left
+    }
+
+    /// Where windows may begin in these bytes, of which no more than a block are looked at.
+    pub(super) fn places(&self, bytes: &[u8]) -> u64 {
+        let mut mask = 0;
+        let mut places = 0;
+        let bytes = &bytes[..bytes.len().min(SPAN)];
+        for whole in bytes.array_windows() {
+            mask |= u64::from(self.begins(whole)) << places;
+            places += 1;
+        }
+        for place in places..bytes.len().min(BLOCK) {
+            mask |= u64::from(self.may_begin(&bytes[place..])) << place;
+        }
+        mask
     }
 }
 
@@ -108,19 +164,8 @@ impl Set {
                     set.upper[place][usize::from(byte >> 4)] |= bit;
                 }
                 set.exact[place][usize::from(ABSENT)] |= bit;
-                debug_assert!(
-                    (0..=255).all(|b| !contains(class, b) || set.look(place, b) & bit != 0)
-                );
             }
         }
         set
-    }
-
-    #[inline]
-    fn look(&self, place: usize, byte: u8) -> u8 {
-        match self.exact[place].get(usize::from(byte)) {
-            Some(entry) => *entry,
-            None => self.beyond[place][usize::from(byte) - EXACT],
-        }
     }
 }

@@ -12,11 +12,15 @@ fn set(bytes: &[u8]) -> ByteSet {
     set
 }
 
-fn window(classes: [&[u8]; WINDOW_BYTES]) -> Window {
-    Window(classes.map(|class| match class {
-        b"*" => ALL,
-        _ => set(class),
-    }))
+/// A window of these classes, and of any bytes behind them.
+fn window(classes: &[&[u8]]) -> Window {
+    let mut window = Window([ALL; WINDOW_BYTES]);
+    for (place, class) in window.0.iter_mut().zip(classes) {
+        if *class != b"*" {
+            *place = set(class);
+        }
+    }
+    window
 }
 
 /// The levels of this processor, and in words which are not tested here.
@@ -77,27 +81,27 @@ fn check(windows: &[Window], bytes: &[u8], from: usize) {
                 "{level:?} loses {at} of {bytes:?} from {from}"
             );
         }
-        if level == Level::Vbmi {
-            let scalar = prefilter.at(Level::Scalar).expect("is everywhere");
-            assert_eq!(
-                found,
-                places(&scalar, bytes, from),
-                "both look up whole bytes"
-            );
-        }
+        let scalar = prefilter.at(Level::Scalar).expect("is everywhere");
+        let expected = places(&scalar, bytes, from);
+        // To the widest kernel DEL stands for what is not at hand.
+        let is_same = found == expected || (level == Level::Vbmi && bytes.contains(&0x7F));
+        assert!(
+            is_same,
+            "{level:?} names other places: {found:?} {expected:?}"
+        );
     }
 }
 
 #[test]
 fn no_place_is_lost_at_any_alignment_and_length() {
     let windows = [
-        window([b"*", b"kK", b"eE", b"yY", b"*", b"*"]),
-        window([b" \n", b"s", b"k", b"-", b"aA0", b"*"]),
-        window([b"*", b"@", b"*", b"*", b"*", b"0 "]),
-        window([b"0", b"0", b"0", b"0", b"0", b"0"]),
-        window(["é".as_bytes(), "é".as_bytes(), b"*", b"*", b"*", b"*"]),
+        window(&[b"*", b"kK", b"eE", b"yY"]),
+        window(&[b" \n", b"s", b"k", b"-", b"aA0"]),
+        window(&[b"*", b"@", b"*", b"*", b"*", b"*", b"*", b"0 "]),
+        window(&[b"0".as_slice(); WINDOW_BYTES]),
+        window(&["é".as_bytes(), "é".as_bytes()]),
     ];
-    let text = "key sk-a é@ KEY 0000000 sk-0 xsk-x ékéyé @".repeat(5);
+    let text = "key sk-a é@ KEY 0000000 sk-0 xsk-x ékéyé @ 000000000".repeat(5);
     for len in (0..WINDOW_BYTES + 70).chain([127, 128, 129, 200]) {
         for from in 0..text.len().min(70) {
             let end = (from + len).min(text.len());
@@ -122,7 +126,8 @@ fn any_windows_over_any_bytes() {
         proptest::collection::vec(b'a'..b'f', 1..3).prop_map(|bytes| set(&bytes)),
         Just(ALL),
     ];
-    let windows = proptest::collection::vec(proptest::array::uniform6(class), 0..80);
+    let window = proptest::collection::vec(class, WINDOW_BYTES);
+    let windows = proptest::collection::vec(window, 0..80);
     let bytes = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..300),
         proptest::collection::vec(b'a'..b'g', 0..2000),
@@ -135,7 +140,8 @@ fn any_windows_over_any_bytes() {
     };
     let run =
         TestRunner::new(config).run(&(windows, bytes, 0..100_usize), |(windows, bytes, from)| {
-            let windows: Vec<Window> = windows.into_iter().map(Window).collect();
+            let whole = |classes: Vec<ByteSet>| Window(classes.try_into().expect("so many"));
+            let windows: Vec<Window> = windows.into_iter().map(whole).collect();
             check(&windows, &bytes, from.min(bytes.len()));
             Ok(())
         });

@@ -21,10 +21,9 @@ pub(super) fn is_available(level: Level) -> bool {
     }
 }
 
-/// The masks of the blocks from `from` on; there must be a byte in each.
+/// The masks of the blocks; there must be a byte in each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn vbmi(tables: &Tables, bytes: &[u8], from: usize, masks: &mut [u64]) {
-    let mut rest = &bytes[from..];
+pub(super) fn vbmi(tables: &Tables, mut rest: &[u8], masks: &mut [u64]) {
     for mask in masks {
         let mut neighbours = [_mm512_set1_epi8(ABSENT as i8); WINDOW_BYTES];
         if rest.len() >= SPAN {
@@ -144,10 +143,10 @@ pub(super) fn avx512(tables: &Tables, span: &[u8; SPAN]) -> u64 {
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn avx2(tables: &Tables, span: &[u8; SPAN]) -> u64 {
+pub(super) fn avx2(tables: &Tables, span: &[u8; SPAN], places: usize) -> u64 {
     let half = _mm256_set1_epi8(15);
     let mut mask = 0;
-    for start in (0..BLOCK).step_by(32) {
+    for start in (0..places.min(BLOCK)).step_by(32) {
         let mut low = [_mm256_setzero_si256(); WINDOW_BYTES];
         let mut upper = low;
         for place in 0..WINDOW_BYTES {
@@ -181,10 +180,10 @@ pub(super) fn avx2(tables: &Tables, span: &[u8; SPAN]) -> u64 {
 }
 
 #[target_feature(enable = "ssse3")]
-pub(super) fn ssse3(tables: &Tables, span: &[u8; SPAN]) -> u64 {
+pub(super) fn ssse3(tables: &Tables, span: &[u8; SPAN], places: usize) -> u64 {
     let half = _mm_set1_epi8(15);
     let mut mask = 0;
-    for start in (0..BLOCK).step_by(16) {
+    for start in (0..places.min(BLOCK)).step_by(16) {
         let mut low = [_mm_setzero_si128(); WINDOW_BYTES];
         let mut upper = low;
         for place in 0..WINDOW_BYTES {

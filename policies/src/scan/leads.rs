@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Hir, HirKind, Repetition};
 
 use super::Scanner;
 use super::automaton::{Automaton, Before, DEAD, Reading};
@@ -36,6 +36,9 @@ const RATE_MAX: f32 = 1.0 / 2048.0;
 /// A rule of which the first two bytes stand at more places than this would be tried at the end of
 /// almost every piece of a stream, whatever follows there.
 const EARLY_RATE_MAX: f32 = 1.0 / 16.0;
+
+/// How often what a name's end repeats is taken into the name.
+const BEGIN_MAX: u32 = 4;
 
 /// The most leads, and the most places that are due, that are kept from one view to the next.
 const KEPT_MAX: usize = 64;
@@ -153,6 +156,24 @@ pub(super) fn needed(after: &Hir) -> Vec<Hir> {
     parts.split_off(first)
 }
 
+/// What a repetition cannot do without, a few times at most, and the rest of it: a name that is
+/// found at many places is found at fewer with it.
+fn begin_of(part: &Hir) -> Option<(Hir, Hir)> {
+    let HirKind::Repetition(whole) = part.kind() else {
+        return None;
+    };
+    let needed = whole.min.min(BEGIN_MAX);
+    let times = |min: u32, max: Option<u32>| {
+        Hir::repetition(Repetition {
+            min,
+            max,
+            ..whole.clone()
+        })
+    };
+    let others = times(whole.min - needed, whole.max.map(|max| max - needed));
+    (needed > 0).then(|| (times(needed, Some(needed)), others))
+}
+
 /// The parts of an expression, one after the other.
 fn flatten(hir: &Hir, parts: &mut Vec<Hir>) {
     match hir.kind() {
@@ -220,11 +241,16 @@ impl Lead {
             .filter(|end| varies(&tail[*end]))
             .find(named);
         let (name, rest) = tail.split_at(name_end.unwrap_or(tail.len()));
-        let rest = (!rest.is_empty())
-            .then(|| shelf.automaton(&Hir::concat(rest.to_vec()), Reading::Anchored));
+        let (mut name, mut rest) = (name.to_vec(), rest.to_vec());
+        if let Some((needed, others)) = rest.first().and_then(begin_of) {
+            name.push(needed);
+            rest[0] = others;
+        }
+        let rest =
+            (!rest.is_empty()).then(|| shelf.automaton(&Hir::concat(rest), Reading::Anchored));
         Ok(Lead {
             head: head.transpose()?,
-            name: Automaton::compile(&Hir::concat(name.to_vec()), Reading::Anchored)?,
+            name: Automaton::compile(&Hir::concat(name), Reading::Anchored)?,
             rest: rest.transpose()?,
         })
     }

@@ -54,6 +54,7 @@ pub(crate) mod effort;
 pub(crate) mod lanes;
 pub(crate) mod leads;
 mod need;
+mod ordinary;
 mod set;
 mod shelf;
 pub(crate) mod starts;

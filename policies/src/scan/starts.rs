@@ -320,7 +320,7 @@ mod tests {
         let wide = &scanner.starts.wide;
         assert_eq!(
             (wide.rule_count(), wide.need_count()),
-            (9, 4),
+            (7, 4),
             "they are tested too"
         );
         let afters: Vec<Option<Automaton>> = scanner

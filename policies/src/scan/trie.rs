@@ -1,43 +1,39 @@
 //! Many automata read side by side: which rules are left after the next few bytes?
 //!
 //! A [`Trie`] answers for all rules at the price of one: its nodes are sets of states of the
-//! rules' automata, made breadth first at load until there are [`NODES_MAX`] of them. It reads
-//! classes of bytes ([`mod@super::told`]), from every start at once, and stops where one rule is
-//! left after [`ALONE_DEPTH`] bytes, or the nodes end: so it may leave a rule that the rule's own
-//! automaton then refuses. A rule that has matched, or is as long as it may become, stays whatever
-//! follows: none is lost. Where the text ends before the nodes do, only what may end there is left:
-//! texts are often shorter than what a rule wants, and then no rule is tried.
+//! rules' automata, made at load until there are [`NODES_MAX`] of them. It reads classes of bytes
+//! ([`mod@super::told`]), from every start at once, and stops where its nodes end: so it may leave a
+//! rule that the rule's own automaton then refuses. A rule that has matched, or is as long as it may
+//! become, stays whatever follows: none is lost. Where the text ends before the nodes do, only what
+//! may end there is left: texts are often shorter than what a rule wants, and then no rule is tried.
 //!
-//! Breadth first ends after some six bytes when rules are hundreds. There a few ways are still
-//! crowded: a number that goes on may be anything. So [`CROWD_NODES_MAX`] more nodes are made, each
-//! where the most rules are left.
+//! Hundreds of rules have far more nodes than there is room for. Made are those by which most is
+//! saved: where ordinary text ([`mod@super::ordinary`]) comes most often, with the most rules left.
+//! So `you are ` is read far, where a dozen phrases begin with it and letters are full of it, and so
+//! is a number that goes on, which may be anything; what nobody writes is read no farther than it
+//! takes to see that.
 
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use foldhash::fast::FixedState;
 
 use super::automaton::DEAD;
+use super::ordinary::{Ordinary, Visits};
 use super::told::{Behind, CLASSES, Reader, Told, class_of};
 
 /// The most nodes of which a byte is read; each takes 128 bytes.
-const NODES_MAX: usize = 8192;
+const NODES_MAX: usize = 8 << 10;
 
-/// The most nodes that are made after these, where at least [`CROWD_RULES`] are left.
-const CROWD_NODES_MAX: usize = 2048;
-const CROWD_RULES: usize = 16;
-
-/// The most nodes that are considered, and the most states of those that may come after.
+/// The most nodes that are considered, and the most states of all of them.
 const DRAFT_NODES_MAX: usize = LEAF as usize;
-const CROWD_STATES_MAX: usize = 4 << 20;
+const DRAFT_STATES_MAX: usize = 4 << 20;
 
 /// The most lists of rules.
 const LISTS_MAX: usize = LEAF as usize;
 
 /// The most bytes that are read.
-const DEPTH_MAX: usize = 16;
-
-/// From so many bytes on no more are read where one rule is left.
-const ALONE_DEPTH: usize = 8;
+const DEPTH_MAX: usize = 24;
 
 /// Marks a list of rules, of which no bytes are read; else it is a node.
 const LEAF: u16 = 0x8000;
@@ -70,17 +66,28 @@ type States = Vec<(u16, u16)>;
 /// A trie while it is being made.
 struct Draft<'a> {
     automata: Vec<(u16, Reader<'a>)>,
-    /// The states of the nodes, in the order of their numbers.
-    nodes: Vec<States>,
-    lists_of_nodes: Vec<u16>,
+    nodes: Vec<Node>,
     /// By depth, the nodes by their states: how long a match is decides what comes of it.
-    known: [HashMap<States, u16, FixedState>; DEPTH_MAX + 1],
-    /// Nodes that are made if there is room: by how many rules are left, and at which depth.
-    crowds: BinaryHeap<(usize, usize, u16)>,
-    /// The states of all of these, also of those that were made.
-    crowd_states: usize,
+    known: [HashMap<States, u16, FixedState>; DEPTH_MAX],
+    /// Nodes of which a byte may be read, by what that is worth; some of them more than once, as
+    /// their worth grows.
+    open: BinaryHeap<(u64, Reverse<u16>)>,
+    /// The states of all nodes.
+    states: usize,
     lists: Vec<Box<[u16]>>,
     known_lists: HashMap<Box<[u16]>, u16, FixedState>,
+}
+
+/// A node while the trie is being made.
+struct Node {
+    states: States,
+    depth: usize,
+    /// Its rules, marked when one of them has matched.
+    list: u16,
+    /// How many of its rules have not.
+    left: usize,
+    visits: Visits,
+    is_made: bool,
 }
 
 // === impl Trie ===
@@ -88,19 +95,15 @@ struct Draft<'a> {
 impl Trie {
     /// Of automata that all read the same way.
     pub(super) fn new(automata: &[Told<'_>], behind: Behind) -> Trie {
+        let ordinary = Ordinary::get();
         let mut draft = Draft::new(automata);
-        let root = draft.root(behind);
+        let root = draft.root(ordinary.visits(behind), behind);
         let mut rows = Vec::new();
-        for depth in 1..=DEPTH_MAX {
-            for node in rows.len()..draft.nodes.len().min(NODES_MAX) {
-                rows.push((node as u16, draft.row(node, depth)));
-            }
-        }
-        for _ in 0..CROWD_NODES_MAX {
-            let Some((_, depth, node)) = draft.crowds.pop() else {
+        while rows.len() < NODES_MAX {
+            let Some(node) = draft.next() else {
                 break;
             };
-            rows.push((node, draft.row(usize::from(node), depth + 1)));
+            rows.push((node, draft.row(node, ordinary)));
         }
         draft.finish(root, &rows)
     }
@@ -156,10 +159,9 @@ impl<'a> Draft<'a> {
         let mut draft = Draft {
             automata,
             nodes: Vec::new(),
-            lists_of_nodes: Vec::new(),
             known: std::array::from_fn(|_| HashMap::default()),
-            crowds: BinaryHeap::new(),
-            crowd_states: 0,
+            open: BinaryHeap::new(),
+            states: 0,
             lists: Vec::new(),
             known_lists: HashMap::default(),
         };
@@ -167,47 +169,69 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn root(&mut self, behind: Behind) -> u16 {
+    fn root(&mut self, visits: Visits, behind: Behind) -> u16 {
         let mut states = States::new();
         for (index, (_, reader)) in (0..).zip(&self.automata) {
             let starts = behind.starts(reader.automaton).into_iter();
             states.extend(starts.map(|state| (index, state)));
         }
         states.sort_unstable();
-        self.entry(states, 0, NONE & !LEAF)
+        self.entry(states, 0, NONE & !LEAF, visits)
     }
 
-    /// What stands for these states: a node, made if it is new and there is room, or a list.
-    fn entry(&mut self, states: States, depth: usize, parent_list: u16) -> u16 {
-        let Some(((first, _), others)) = states.split_first() else {
-            return NONE;
-        };
-        // A single rule is told best by its own automaton, but not by starting it for a few bytes.
-        let single = depth >= ALONE_DEPTH && others.iter().all(|(automaton, _)| automaton == first);
-        let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
-        let done = single || matched == states.len() || depth == DEPTH_MAX;
-        if done || self.nodes.len() >= DRAFT_NODES_MAX {
-            return self.list(&states, parent_list) | LEAF;
+    /// The node of which it is worth most to read a byte.
+    fn next(&mut self) -> Option<u16> {
+        while let Some((_, Reverse(number))) = self.open.pop() {
+            let node = &mut self.nodes[usize::from(number)];
+            if !std::mem::replace(&mut node.is_made, true) {
+                return Some(number);
+            }
         }
-        if let Some(entry) = self.known[depth].get(&states) {
-            return *entry;
+        None
+    }
+
+    /// What stands for these states: a node, new if there is none and there is room, or a list.
+    fn entry(&mut self, states: States, depth: usize, parent_list: u16, visits: Visits) -> u16 {
+        if states.is_empty() {
+            return NONE;
         }
         let list = self.list(&states, parent_list);
-        if self.nodes.len() >= NODES_MAX {
-            // What has matched stays however much is read.
-            let rules = self.lists[usize::from(list)].len() - matched;
-            self.crowd_states += states.len();
-            if rules < CROWD_RULES || self.crowd_states > CROWD_STATES_MAX {
-                return list | LEAF;
-            }
-            self.crowds.push((rules, depth, self.nodes.len() as u16));
+        let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
+        // What has matched stays however much is read.
+        if matched == states.len() || depth == DEPTH_MAX {
+            return list | LEAF;
         }
-        let node = self.nodes.len() as u16;
+        if let Some(&number) = self.known[depth].get(&states) {
+            self.visit(number, visits);
+            return number;
+        }
+        self.states += states.len();
+        if self.nodes.len() >= DRAFT_NODES_MAX || self.states > DRAFT_STATES_MAX {
+            return list | LEAF;
+        }
+        let number = self.nodes.len() as u16;
+        self.known[depth].insert(states.clone(), number);
         let mark = if matched > 0 { LEAF } else { 0 };
-        self.lists_of_nodes.push(list | mark);
-        self.known[depth].insert(states.clone(), node);
-        self.nodes.push(states);
-        node
+        self.nodes.push(Node {
+            states,
+            depth,
+            list: list | mark,
+            left: self.lists[usize::from(list)].len().saturating_sub(matched),
+            visits: Visits::default(),
+            is_made: false,
+        });
+        self.visit(number, visits);
+        number
+    }
+
+    /// Another way leads to a node. What comes by one that is found late does not count.
+    fn visit(&mut self, number: u16, visits: Visits) {
+        let node = &mut self.nodes[usize::from(number)];
+        if !node.is_made {
+            node.visits.add(visits);
+            let worth = node.visits.weight().saturating_mul(node.left as u64);
+            self.open.push((worth, Reverse(number)));
+        }
     }
 
     /// The list of the rules of these states; when there is no room, of more rules than these.
@@ -228,10 +252,13 @@ impl<'a> Draft<'a> {
         list
     }
 
-    /// Where each class of bytes leads from a node; `depth` is how many were read with it.
-    fn row(&mut self, node: usize, depth: usize) -> [u16; CLASSES] {
+    /// Where each class of bytes leads from a node.
+    fn row(&mut self, number: u16, ordinary: &Ordinary) -> [u16; CLASSES] {
         let mut following: [States; CLASSES] = std::array::from_fn(|_| States::new());
-        for (index, state) in &self.nodes[node] {
+        let node = &mut self.nodes[usize::from(number)];
+        let (depth, parent) = (node.depth + 1, node.list & !LEAF);
+        let mut visits = ordinary.divide(std::mem::take(&mut node.visits));
+        for (index, state) in &node.states {
             let (_, reader) = &self.automata[usize::from(*index)];
             if *state == MATCHED {
                 let stays = |states: &mut States| states.push((*index, MATCHED));
@@ -248,25 +275,27 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        let parent = self.lists_of_nodes[node] & !LEAF;
         let mut row = [NONE; CLASSES];
-        for (entry, mut states) in row.iter_mut().zip(following) {
-            states.sort_unstable();
-            states.dedup();
-            *entry = self.entry(states, depth, parent);
+        for (class, mut states) in following.into_iter().enumerate() {
+            if !states.is_empty() {
+                states.sort_unstable();
+                states.dedup();
+                row[class] = self.entry(states, depth, parent, visits.take(class));
+            }
         }
         row
     }
 
     /// The list of the rules that may match if the text ends at this node.
     fn list_at_end(&mut self, node: u16) -> u16 {
-        let node = usize::from(node);
+        let node = &self.nodes[usize::from(node)];
         let may_end = |(index, state): &&(u16, u16)| {
             let (_, reader) = &self.automata[usize::from(*index)];
             *state == MATCHED || reader.automaton.accepts_at_end(*state)
         };
-        let ending: States = self.nodes[node].iter().filter(may_end).copied().collect();
-        self.list(&ending, self.lists_of_nodes[node] & !LEAF)
+        let ending: States = node.states.iter().filter(may_end).copied().collect();
+        let parent = node.list & !LEAF;
+        self.list(&ending, parent)
     }
 
     /// The trie of these rows, each of a node; what has none is a list.
@@ -279,7 +308,7 @@ impl<'a> Draft<'a> {
         }
         let made = |entry: u16| match entry & LEAF {
             0 => numbers[usize::from(entry)]
-                .unwrap_or_else(|| self.lists_of_nodes[usize::from(entry)] | LEAF),
+                .unwrap_or_else(|| self.nodes[usize::from(entry)].list | LEAF),
             _ => entry,
         };
         let root = made(root);
@@ -298,7 +327,7 @@ impl<'a> Draft<'a> {
             next,
             lists_of_nodes: rows
                 .iter()
-                .map(|(node, _)| self.lists_of_nodes[usize::from(*node)])
+                .map(|(node, _)| self.nodes[usize::from(*node)].list)
                 .collect(),
             lists_at_end,
             lists: self.lists.into_boxed_slice(),
@@ -309,7 +338,7 @@ impl<'a> Draft<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Pack, shipped};
+    use crate::rule::{Pack, Rule, shipped};
     use crate::scan::automaton::{Automaton, Before};
     use crate::scan::candidate::Compiled;
 
@@ -319,6 +348,25 @@ mod tests {
             automaton: &compiled.automaton,
             len_max: compiled.max_len,
         }
+    }
+
+    /// Every shipped rule.
+    fn compiled() -> (Vec<Rule>, Vec<Compiled>) {
+        let parse = |(name, toml): &(&str, &str)| Pack::parse(name, toml).expect("parses").rules;
+        let rules: Vec<Rule> = shipped().iter().flat_map(parse).collect();
+        let compiled = |rule| Compiled::new(rule).expect("compiles");
+        let compiled = rules.iter().map(compiled).collect();
+        (rules, compiled)
+    }
+
+    /// May a match begin with all of what stands here, or with some of it?
+    fn is_alive(automaton: &Automaton, bytes: &[u8]) -> bool {
+        let read = |state: &mut u16, byte: &u8| {
+            *state = automaton.step(*state, *byte).0;
+            Some(*state)
+        };
+        let mut states = bytes.iter().scan(automaton.start(Before::Other), read);
+        states.all(|state| state != DEAD) || matches(automaton, bytes)
     }
 
     /// May a match begin with what stands here?
@@ -334,19 +382,35 @@ mod tests {
         automaton.accepts_at_end(state)
     }
 
-    /// Of hundreds of rules, so that there are more ways than nodes.
+    /// Where ordinary text is read nearly every rule is told that cannot match there.
     #[test]
-    fn numbers_lose_no_rule_but_most() {
-        let parse = |(name, toml): &(&str, &str)| Pack::parse(name, toml).expect("parses").rules;
-        let rules: Vec<_> = shipped().iter().flat_map(parse).collect();
-        let compiled = |rule| Compiled::new(rule).expect("compiles");
-        let compiled: Vec<Compiled> = rules.iter().map(compiled).collect();
+    fn few_rules_are_left_in_vain() {
+        let (_, compiled) = compiled();
         let told: Vec<Told<'_>> = (0..).zip(&compiled).map(told).collect();
         let trie = Trie::new(&told, Behind::Other);
-        assert!(trie.next.len() > NODES_MAX, "crowds are made");
+        let text = "You are here, and do not write more than the number of words that I give you. ";
+        let (mut left, mut alive) = (0, 0);
+        for (at, _) in text.match_indices(' ') {
+            let bytes = &text.as_bytes()[at + 1..];
+            left += trie.rules(bytes, true).0.len();
+            let lives = |told: &&Told<'_>| is_alive(told.automaton, &bytes[..bytes.len().min(12)]);
+            alive += told.iter().filter(lives).count();
+        }
+        assert!(left < alive * 3 / 2, "{left} of {alive}");
+    }
+
+    /// Of hundreds of rules, so that there are more ways than nodes.
+    #[test]
+    fn no_rule_is_lost_and_most_are_told() {
+        let (rules, compiled) = compiled();
+        let told: Vec<Told<'_>> = (0..).zip(&compiled).map(told).collect();
+        let trie = Trie::new(&told, Behind::Other);
+        assert_eq!(trie.next.len(), NODES_MAX, "there are more ways than nodes");
         let mut found = 0;
         for example in rules.iter().flat_map(|rule| &rule.matches) {
-            for (at, _) in example.match_indices(|c: char| c.is_ascii_digit()) {
+            // Numbers, of which most rules are, and some of the rest.
+            let tried = |(at, c): &(usize, char)| c.is_ascii_digit() || at % 8 == 0;
+            for (at, _) in example.char_indices().filter(tried) {
                 let bytes = &example.as_bytes()[at..];
                 // However much of it there is, whether or not the text ends there.
                 let counts = [2, 5, usize::MAX].map(|count: usize| count.min(bytes.len()));

@@ -11,7 +11,7 @@ use crate::prefilter::bytes::{ALL, contains, insert};
 use crate::prefilter::{ByteSet, WINDOW_BYTES, Window};
 
 /// The most windows of one rule.
-const WINDOWS_MAX: usize = 24;
+const WINDOWS_MAX: usize = 64;
 
 /// How many bytes stand before a start in a window.
 pub(super) const BEFORE_BYTES: usize = 1;
