@@ -110,7 +110,7 @@ impl After {
     ) -> Result<After, String> {
         let parts = &needed(after)[..];
         let windows = windows::of(by_itself, &ALL);
-        let own_rate: f32 = windows.iter().map(rarity::rate).sum();
+        let own_rate = windows::rate(&windows);
         let early_rate: f32 = windows.iter().map(early_rate).fold(0.0, f32::max);
         if own_rate > RATE_MIN || early_rate > EARLY_RATE_MAX {
             let lead = Lead::new(parts, shelf)?;
@@ -273,7 +273,7 @@ impl Lead {
     }
 
     fn rate(&self) -> f32 {
-        self.windows().iter().map(rarity::rate).sum()
+        windows::rate(&self.windows())
     }
 }
 

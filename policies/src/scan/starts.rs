@@ -24,7 +24,7 @@ use super::trie::Trie;
 use super::wide::Wide;
 use super::windows;
 use crate::prefilter::bytes::{ALL, contains, insert};
-use crate::prefilter::{ByteSet, Level, Prefilter, rarity};
+use crate::prefilter::{ByteSet, Level, Prefilter};
 
 /// A rule whose windows stand at more places of ordinary text than this is told by a byte that it
 /// needs, if there is one.
@@ -98,13 +98,13 @@ impl Starts {
                 has_leads = true;
                 gaps.add(&lead.name, &lead.follows());
                 let windows = lead.windows();
-                rates.push(windows.iter().map(rarity::rate).sum());
+                rates.push(windows::rate(&windows));
                 all_windows.extend(windows);
                 ahead.push(lead.told(LEAD + rule));
                 continue;
             }
             let windows = windows::of(&by_itself, &follows);
-            let rate: f32 = windows.iter().map(rarity::rate).sum();
+            let rate = windows::rate(&windows);
             let need = (rate > RATE_MAX)
                 .then(|| Need::of(by_itself.automaton, by_itself.len_max))
                 .flatten()

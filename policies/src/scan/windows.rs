@@ -8,6 +8,7 @@
 use super::automaton::{Automaton, Before, DEAD};
 use super::told::Told;
 use crate::prefilter::bytes::{ALL, contains, insert};
+use crate::prefilter::rarity::share;
 use crate::prefilter::{ByteSet, WINDOW_BYTES, Window};
 
 /// The most windows of one rule.
@@ -15,6 +16,10 @@ const WINDOWS_MAX: usize = 64;
 
 /// How many bytes stand before a start in a window.
 pub(super) const BEFORE_BYTES: usize = 1;
+
+/// How many bytes of a window count where it is asked how common a beginning is: what stands side by
+/// side is not independent, and more of them would make any word look rare.
+const RATED_BYTES: usize = 6;
 
 /// A walk over all ways in which a match may begin.
 struct Explorer<'a> {
@@ -44,6 +49,20 @@ pub(super) fn of(told: &Told<'_>, behind: &ByteSet) -> Vec<Window> {
         }
     }
     explorer.windows
+}
+
+/// At how many places of ordinary text these windows may begin.
+pub(super) fn rate(windows: &[Window]) -> f32 {
+    let mut rated: Vec<&[ByteSet]> = windows
+        .iter()
+        .map(|window| &window.0[..RATED_BYTES])
+        .collect();
+    rated.sort_unstable();
+    rated.dedup();
+    let rates = rated
+        .into_iter()
+        .map(|classes| classes.iter().map(share).product::<f32>());
+    rates.sum()
 }
 
 /// The states in which the automaton may start, with the bytes before that make it so.
