@@ -7,10 +7,12 @@ use penstock_loadgen::client::{Call, Connection, Response};
 use serde_json::Value;
 
 use crate::stack::Stack;
+use crate::witness::PATIENCE;
 
 /// Sends a call to the control socket.
 pub(crate) fn control(stack: &Stack, call: &Call) -> Response {
     let mut connection = Connection::unix(&stack.path("control.sock")).expect("the control socket");
+    connection.timeout(PATIENCE).expect("a timeout");
     call.over(&mut connection).expect("the request is sent");
     connection.read_response().expect("an answer")
 }

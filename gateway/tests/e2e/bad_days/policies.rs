@@ -66,6 +66,15 @@ pub(super) fn hang_up(stack: &Stack) {
     kill_process(pid, Signal::HUP).expect("the gateway is signalled");
 }
 
+/// Something is over when this is dropped: also by a failure, else who waits for it goes on forever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn ask_for_reload(stack: &Stack) -> Response {
     control(stack, &Call::post("/reload", &Value::Null))
 }
@@ -206,10 +215,11 @@ fn in_a_storm_of_reloads_every_call_is_answered_and_the_last_state_wins() {
                 })
             })
             .collect();
+        let over = Over(&is_over);
         for part in storm {
             part.join().expect("everybody was answered");
         }
-        is_over.store(true, Ordering::SeqCst);
+        drop(over);
         for caller in callers {
             caller.join().expect("every call was served");
         }
