@@ -6,10 +6,10 @@
 //! pass undoes what the first one uncovered, such as `%2541` or `\\u0041`; what is escaped three
 //! times stays. Where nothing is undone, text is copied in stretches.
 
-use memchr::memchr3;
-
 use super::escape::{ESCAPE_LEN_MAX, Escape, MARKS, read};
 use super::fold::{Fold, fold};
+use super::look::plain_prefix;
+use crate::prefilter::Level;
 
 /// Characters that an undecided escape may have around and between its own: invisible ones count.
 const PENDING_MAX: usize = 64;
@@ -85,26 +85,32 @@ impl Decoded {
     }
 
     /// Takes the next text of T.
-    pub(super) fn feed(&mut self, text: &str) {
+    pub(super) fn feed(&mut self, level: Level, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
             if self.is_settled() {
-                let plain = plain_prefix(rest);
+                let plain = plain_prefix(level, rest);
                 self.copy(&rest[..plain]);
                 rest = &rest[plain..];
             }
             let Some(c) = rest.chars().next() else {
                 return;
             };
-            let raw = self.fed;
-            self.fed += c.len_utf8();
-            rest = &rest[c.len_utf8()..];
+            let direct = self.is_settled().then(|| directly(c, rest)).flatten();
+            let (c, len) = direct.unwrap_or((c, c.len_utf8()));
+            // An escape is longer than what it stands for.
             let item = Item {
                 c: Some(c),
-                raw,
-                raw_end: self.fed,
-                changed: false,
+                raw: self.fed,
+                raw_end: self.fed + len,
+                changed: len > c.len_utf8(),
             };
+            self.fed += len;
+            rest = &rest[len..];
+            if direct.is_some() {
+                seen(item).for_each(|item| self.append(item));
+                continue;
+            }
             self.first.pending.push(item);
             self.first.bytes.push(ascii(c));
             self.settle(false);
@@ -251,17 +257,28 @@ fn seen(item: Item) -> impl Iterator<Item = Item> {
     all.into_iter().take(count).map(each)
 }
 
-/// How many bytes at the beginning are neither marks nor anything that folds.
-fn plain_prefix(text: &str) -> usize {
-    let marked = memchr3(MARKS[0], MARKS[1], MARKS[2], text.as_bytes()).unwrap_or(text.len());
-    let text = &text[..marked];
-    if text.is_ascii() {
-        return marked;
-    }
-    let changing = |(_, c): &(usize, char)| fold(*c) != Fold::Same;
-    text.char_indices()
-        .find(changing)
-        .map_or(marked, |(at, _)| at)
+/// The character that a text begins with, and its length, when neither pass has to wait for what is
+/// behind it: most often by far.
+fn directly(c: char, text: &str) -> Option<(char, usize)> {
+    let (c, len) = match MARKS.contains(&ascii(c)) {
+        false => (c, c.len_utf8()),
+        true => {
+            let whole = &text.as_bytes()[..text.len().min(ESCAPE_LEN_MAX + 1)];
+            // Behind anything else it may be an escape that is broken by what is not seen.
+            let end = whole.iter().position(|byte| !byte.is_ascii());
+            match read(&whole[..end.unwrap_or(whole.len())], false) {
+                Escape::Whole { c, len } => (c, len),
+                Escape::No | Escape::Partial => return None,
+            }
+        }
+    };
+    let is_mark = |byte: &u8| MARKS.contains(byte);
+    let becomes_mark = match fold(c) {
+        Fold::Same => is_mark(&ascii(c)),
+        Fold::Gone => false,
+        Fold::Ascii(packed) => packed.to_le_bytes().iter().any(is_mark),
+    };
+    (!becomes_mark).then_some((c, len))
 }
 
 fn ascii(c: char) -> u8 {
@@ -324,16 +341,16 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
-    use super::Decoded;
+    use super::{Change, Decoded, Item, ascii};
     use crate::lane::look::{Look, Wanted};
     use crate::prefilter::Level;
 
     fn has_trigger(text: &str) -> bool {
         let wanted = Wanted {
-            escapes: true,
             runs: false,
+            ..Wanted::BOTH
         };
-        Look::default().read(Level::best(), text, wanted).is_some()
+        Look::default().read(Level::best(), text, wanted).is_call()
     }
 
     fn decode(text: &str, cut: usize) -> Decoded {
@@ -342,7 +359,7 @@ mod tests {
         let mut rest = text;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.ceil_char_boundary(cut.min(rest.len())));
-            decoded.feed(piece);
+            decoded.feed(Level::best(), piece);
             rest = after;
         }
         decoded.finish();
@@ -386,6 +403,53 @@ mod tests {
                 assert!(has_trigger(text) || text == expected, "{text}");
             }
         }
+    }
+
+    /// What is decided at once is what the two passes make of it.
+    #[test]
+    fn what_needs_no_passes_is_what_they_make() {
+        let words = [
+            "a", "1", "\\", "u", "n", "%", "4", "&", "#", "65", ";", "amp", "\u{200B}", "…", "％",
+            "＼", "é", "\\u0041", "%C3%A9", "%5C", "\\n", "\\\"", "&lt;", "\\uFF21", "&zwj;", "中",
+        ];
+        let mut changes = 0;
+        for seed in 0..4000_u64 {
+            let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let text: String = (0..12)
+                .map(|_| {
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(99);
+                    words[(random >> 33) as usize % words.len()]
+                })
+                .collect();
+            let mut slow = Decoded::default();
+            slow.restart("", 0);
+            for c in text.chars() {
+                let raw = slow.fed;
+                slow.fed += c.len_utf8();
+                slow.first.pending.push(Item {
+                    c: Some(c),
+                    raw,
+                    raw_end: slow.fed,
+                    changed: false,
+                });
+                slow.first.bytes.push(ascii(c));
+                slow.settle(false);
+            }
+            slow.finish();
+            let places = |decoded: &Decoded| {
+                let at = |change: &Change| (change.at, change.at_end, change.raw, change.raw_end);
+                decoded.changes.iter().map(at).collect::<Vec<_>>()
+            };
+            for cut in [1, 3, 7, 1000] {
+                let decoded = decode(&text, cut);
+                assert_eq!(decoded.text, slow.text, "{text} in {cut}");
+                assert_eq!(places(&decoded), places(&slow), "{text} in {cut}");
+            }
+            changes += slow.changes.len();
+        }
+        assert!(changes > 4000, "{changes}");
     }
 
     /// Every byte of D has its place, and places do not go down.
@@ -443,7 +507,7 @@ mod tests {
     fn what_waits_is_bounded() {
         let mut decoded = Decoded::default();
         decoded.restart("", 0);
-        decoded.feed(&format!("%4{}", "\u{200B}".repeat(10_000)));
+        decoded.feed(Level::best(), &format!("%4{}", "\u{200B}".repeat(10_000)));
         assert!(decoded.first.pending.len() + decoded.second.pending.len() < 100);
     }
 }

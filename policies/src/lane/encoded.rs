@@ -24,7 +24,7 @@
 //! Hot or not, and since where, depends on the last twelve characters alone. [`super::look`] sees
 //! whether they could do it; this lane is awake only while a run is hot.
 
-use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use super::hot::{Hot, Out, Terms};
 use super::look::{base64_value, hex_value};
@@ -54,7 +54,8 @@ pub(crate) struct Encoded {
 /// How a run is read.
 #[derive(Debug)]
 struct Code {
-    value: fn(u8) -> Option<u8>,
+    /// The value of a character; [`NONE`] of what is none.
+    values: [u8; 256],
     bits: u32,
     /// Characters and bytes of a group.
     chars: usize,
@@ -65,8 +66,8 @@ struct Code {
     spaces: bool,
 }
 
-const BASE64: Code = Code {
-    value: base64_value,
+static BASE64: Code = Code {
+    values: BASE64_VALUES,
     bits: 6,
     chars: 4,
     bytes: 3,
@@ -74,8 +75,8 @@ const BASE64: Code = Code {
     spaces: true,
 };
 
-const HEX: Code = Code {
-    value: hex_value,
+static HEX: Code = Code {
+    values: HEX_VALUES,
     bits: 4,
     chars: 2,
     bytes: 1,
@@ -83,12 +84,36 @@ const HEX: Code = Code {
     spaces: false,
 };
 
+/// The value of a byte that is no character of an alphabet.
+const NONE: u8 = u8::MAX;
+
+const BASE64_VALUES: [u8; 256] = {
+    let (mut values, mut byte) = ([NONE; 256], 0);
+    while byte < 256 {
+        if let Some(value) = base64_value(byte as u8) {
+            values[byte] = value;
+        }
+        byte += 1;
+    }
+    values
+};
+
+const HEX_VALUES: [u8; 256] = {
+    let (mut values, mut byte) = ([NONE; 256], 0);
+    while byte < 256 {
+        if let Some(value) = hex_value(byte as u8) {
+            values[byte] = value;
+        }
+        byte += 1;
+    }
+    values
+};
+
 /// One alphabet's run.
 #[derive(Debug)]
 struct Run {
     code: &'static Code,
-    /// The last characters of the run: value and place.
-    recent: VecDeque<(u8, usize)>,
+    recent: Recent,
     /// How many groups of text came last, by phase.
     texts: [u8; 4],
     /// Characters of the run, modulo the group.
@@ -101,6 +126,21 @@ struct Run {
     /// Tells it from the runs that hot runs around it are read in.
     id: u8,
 }
+
+/// The last [`REACH_BYTES`] characters of a run.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Values and places, as a ring.
+    values: [u8; RING],
+    places: [usize; RING],
+    /// Characters that came.
+    count: usize,
+    /// The values of the last few, the latest in the lowest bits.
+    word: u32,
+}
+
+/// A power of two, and no less than [`REACH_BYTES`].
+const RING: usize = 16;
 
 // === impl Encoded ===
 
@@ -174,6 +214,39 @@ impl Encoded {
     }
 }
 
+// === impl Code ===
+
+impl Code {
+    /// The bytes of a group whose values are in the lowest bits of a word.
+    fn bytes_of(&self, word: u32) -> [u8; 3] {
+        let [_, bytes @ ..] = (word << (8 * (3 - self.bytes))).to_be_bytes();
+        bytes
+    }
+}
+
+// === impl Recent ===
+
+impl Recent {
+    fn push(&mut self, value: u8, place: usize, bits: u32) {
+        let at = self.count % RING;
+        (self.values[at], self.places[at]) = (value, place);
+        self.count += 1;
+        self.word = self.word << bits | u32::from(value);
+    }
+
+    /// The place of the character so many characters before the last.
+    fn place(&self, back: usize) -> usize {
+        self.places[(self.count - 1 - back) % RING]
+    }
+
+    /// The values of these characters, counted from the last.
+    fn word(&self, back: RangeInclusive<usize>, bits: u32) -> u32 {
+        back.rev().fold(0, |word, back| {
+            word << bits | u32::from(self.values[(self.count - 1 - back) % RING])
+        })
+    }
+}
+
 // === impl Run ===
 
 impl Run {
@@ -182,7 +255,7 @@ impl Run {
             code,
             id,
             cooled: 0,
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             texts: [0; 4],
             phase: 0,
             hot: None,
@@ -206,25 +279,23 @@ impl Run {
     }
 
     fn forget(&mut self) {
-        self.recent.clear();
+        self.recent.count = 0;
         self.texts = [0; 4];
     }
 
     /// Takes note of a byte; true when it completes a group.
     fn take(&mut self, byte: u8, place: usize) -> bool {
-        let Some(value) = (self.code.value)(byte) else {
+        let value = self.code.values[usize::from(byte)];
+        if value == NONE {
             self.forget();
             return false;
-        };
-        if self.recent.len() == REACH_BYTES {
-            self.recent.pop_front();
         }
-        self.recent.push_back((value, place));
-        self.phase = (self.phase + 1) % self.code.chars;
-        if self.recent.len() < self.code.chars {
+        self.recent.push(value, place, self.code.bits);
+        self.phase = (self.phase + 1) & (self.code.chars - 1);
+        if self.recent.count < self.code.chars {
             return false;
         }
-        let (bytes, _) = self.group(0);
+        let bytes = self.code.bytes_of(self.recent.word);
         let spaces = self.code.spaces;
         let all = bytes[..self.code.bytes].iter();
         let text = |byte: &u8| (b' '..=b'~').contains(byte) || (spaces && is_space(*byte));
@@ -238,13 +309,10 @@ impl Run {
 
     /// The bytes of the group so many groups back, and where it begins.
     fn group(&self, back: usize) -> ([u8; 3], usize) {
-        let end = self.recent.len() - back * self.code.chars;
-        let chars = self.recent.range(end - self.code.chars..end);
-        let word = chars.fold(0, |word: u32, (value, _)| {
-            word << self.code.bits | u32::from(*value)
-        });
-        let [_, bytes @ ..] = (word << (8 * (3 - self.code.bytes))).to_be_bytes();
-        (bytes, self.recent[end - self.code.chars].1)
+        let last = back * self.code.chars;
+        let first = last + self.code.chars - 1;
+        let word = self.recent.word(last..=first, self.code.bits);
+        (self.code.bytes_of(word), self.recent.place(first))
     }
 
     fn read(&mut self, byte: u8, place: usize, depth: u8, terms: Terms<'_>, out: &mut dyn Out) {
@@ -253,7 +321,7 @@ impl Run {
             return;
         }
         self.breaks = 0;
-        if (self.code.value)(byte).is_none() {
+        if self.code.values[usize::from(byte)] == NONE {
             self.finish(place, terms, out);
         }
         if !self.take(byte, place) {
@@ -283,8 +351,8 @@ impl Run {
         let inner = (depth < DEPTH_MAX).then(|| Box::new(Encoded::new(depth + 1, self.id)));
         let mut hot = Hot::new(self.phase, self.id, from, inner);
         let groups = usize::from(self.code.groups);
-        let ends = |back: usize| self.recent[self.recent.len() - 1 - back * self.code.chars].1 + 1;
-        if self.recent.len() >= (groups + 1) * self.code.chars {
+        let ends = |back: usize| self.recent.place(back * self.code.chars) + 1;
+        if self.recent.count >= (groups + 1) * self.code.chars {
             // What the group before has of it: it was not all text, or the run were hot already.
             let (bytes, start) = self.group(groups);
             let bytes = &bytes[..self.code.bytes];
@@ -314,20 +382,20 @@ impl Run {
     fn finish(&mut self, end: usize, terms: Terms<'_>, out: &mut dyn Out) {
         let rest = self.rest();
         if let Some(hot) = &mut self.hot {
-            let chars = self.recent.range(self.recent.len() - rest..);
+            let word = match rest {
+                0 => 0,
+                rest => self.recent.word(0..=rest - 1, self.code.bits),
+            };
             let bits = rest as u32 * self.code.bits;
             let count = (bits / 8) as usize;
-            let word = chars.fold(0, |word: u32, (value, _)| {
-                word << self.code.bits | u32::from(*value)
-            });
             let [_, bytes @ ..] = word.checked_shl(24 - bits).unwrap_or(0).to_be_bytes();
             let count = bytes[..count]
                 .iter()
                 .take_while(|byte| is_text(**byte))
                 .count();
             if count > 0 {
-                let start = self.recent[self.recent.len() - rest].1;
-                let end = self.recent[self.recent.len() - 1].1 + 1;
+                let start = self.recent.place(rest - 1);
+                let end = self.recent.place(0) + 1;
                 hot.extend(&bytes[..count], (start, end));
             }
         }
@@ -345,7 +413,7 @@ impl Run {
         let rest = self.rest();
         let pending = match rest {
             0 => None,
-            _ => Some(self.recent[self.recent.len() - rest].1),
+            rest => Some(self.recent.place(rest - 1)),
         };
         [hot.decided_to(), pending].into_iter().flatten().min()
     }

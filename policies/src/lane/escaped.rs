@@ -32,6 +32,7 @@
 use super::decode::Decoded;
 use super::merge::{ESCAPED, Queue, moved};
 use crate::mask::{MaskKey, Plan};
+use crate::prefilter::Level;
 use crate::scan::cursor::Sink;
 use crate::scan::effort::Work;
 use crate::scan::lanes::Lanes;
@@ -174,7 +175,7 @@ impl Escaped {
 
     /// Wakes the lane. Bytes `base..` of the text are at hand up to where the trigger's piece
     /// begins, and nothing before `decided` is to be looked at.
-    pub(crate) fn wake(&mut self, text: &str, base: usize, decided: Decided) {
+    pub(crate) fn wake(&mut self, level: Level, text: &str, base: usize, decided: Decided) {
         self.awake = true;
         self.mask = Lanes::at(decided.mask);
         self.watch = Lanes::at(decided.watch);
@@ -184,12 +185,12 @@ impl Escaped {
         let (before, after) = text[kept..].split_at(from - base - kept);
         self.decoded.restart(before, from);
         // What is decoded from here on was there before the trigger, and has nothing to undo.
-        self.decoded.feed(after);
+        self.decoded.feed(level, after);
     }
 
     /// Takes the next text of the channel.
-    pub(crate) fn feed(&mut self, text: &str) {
-        self.decoded.feed(text);
+    pub(crate) fn feed(&mut self, level: Level, text: &str) {
+        self.decoded.feed(level, text);
     }
 
     /// Reads as far as the plain lane has decided.

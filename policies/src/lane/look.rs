@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use super::escape::{MARKS, may_begin};
 use super::fold::{Fold, fold};
-use crate::prefilter::Level;
 use crate::prefilter::flags::{FLAGS, Flags};
+use crate::prefilter::{BLOCK, Level};
 
 /// Of four base64 characters that stand for printable bytes it may be the first, second, third.
 const FIRST: usize = 0;
@@ -40,15 +40,23 @@ const BACK: usize = 11;
 /// Bytes that are looked at in one go, with those before in a word.
 const GO: usize = 64 - BACK;
 
-static TABLE: LazyLock<Flags> = LazyLock::new(|| {
-    let folding = folding_leads();
-    Flags(std::array::from_fn(|byte| {
+/// What is known of bytes.
+struct Table {
+    flags: Flags,
+    /// By first byte, the second bytes of characters that are read as others: a bit for each value.
+    folding: [u64; 256],
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let folding = folding();
+    let flags = Flags(std::array::from_fn(|byte| {
         let byte = byte as u8;
         base64_flags(byte)
             | hex_flags(byte)
             | u8::from(MARKS.contains(&byte)) << MARK
-            | u8::from(folding[usize::from(byte)]) << FOLDS
-    }))
+            | u8::from(folding[usize::from(byte)] != 0) << FOLDS
+    }));
+    Table { flags, folding }
 });
 
 /// What the last bytes were, from piece to piece.
@@ -58,19 +66,31 @@ pub(crate) struct Look {
     before: [u16; RUNS],
 }
 
-/// Which lanes are to be called; the others are awake.
+/// What is asked of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) escapes: bool,
+    pub(crate) escapes: Escapes,
+    /// Where the lane of runs is called, unless it is awake.
     pub(crate) runs: bool,
 }
 
-/// Who is called, and where.
+/// What is asked for the lane of escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    /// Offset of a character.
+pub(crate) enum Escapes {
+    /// Where it is called: it is asleep.
+    Called,
+    /// Where it may be let go: the first place with nothing undone in so many bytes before it.
+    Quiet(usize),
+}
+
+/// How far a text was read, and why no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stop {
+    /// Offset of a character, or the text's end.
     pub(crate) at: usize,
+    /// The lane of escapes is called here.
     pub(crate) escapes: bool,
+    /// The lane of runs is called here.
     pub(crate) runs: bool,
 }
 
@@ -79,53 +99,82 @@ pub(crate) struct Call {
 impl Wanted {
     /// Every lane is asleep.
     pub(crate) const BOTH: Wanted = Wanted {
-        escapes: true,
+        escapes: Escapes::Called,
         runs: true,
     };
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// Is a lane called?
+    pub(crate) fn is_call(&self) -> bool {
+        self.escapes || self.runs
+    }
 }
 
 // === impl Look ===
 
 impl Look {
-    /// Reads text up to the first place where a wanted lane is called. What is behind that place
-    /// has not been read; if none is called, all has been.
+    /// Reads text up to the first place that is asked for. What is behind that place has not been
+    /// read.
     #[inline]
-    pub(crate) fn read(&mut self, level: Level, text: &str, wanted: Wanted) -> Option<Call> {
-        let (table, bytes): (&Flags, _) = (&TABLE, text.as_bytes());
+    pub(crate) fn read(&mut self, level: Level, text: &str, wanted: Wanted) -> Stop {
+        let (table, bytes): (&Table, _) = (&TABLE, text.as_bytes());
         let mut from = 0;
+        let mut quiet_to = match wanted.escapes {
+            Escapes::Quiet(bytes) => text.ceil_char_boundary(bytes.min(text.len())),
+            Escapes::Called => usize::MAX,
+        };
         // The bytes before are in the lowest bits; later they are read again with those behind.
-        let mut words = table.masks(level, &bytes[..bytes.len().min(GO)]);
+        let mut words = [0; FLAGS];
+        table
+            .flags
+            .masks(level, &bytes[..bytes.len().min(GO)], &mut words);
         words.iter_mut().for_each(|word| *word <<= BACK);
         for (word, before) in words.iter_mut().zip(self.before) {
             *word |= u64::from(before);
         }
         loop {
-            let read = (bytes.len() - from).min(GO);
+            let end = bytes.len().min(from + GO);
             let asked = (words[MARK] | words[FOLDS]) >> BACK;
-            let escapes = match wanted.escapes && asked != 0 {
-                true => first_undone(text, from, asked),
-                false => None,
+            let mut stop = Stop {
+                at: end,
+                escapes: false,
+                runs: false,
             };
-            let runs = if wanted.runs {
-                run_ends(&words) >> BACK
-            } else {
-                0
-            };
-            let runs = (runs != 0).then(|| from + runs.trailing_zeros() as usize);
-            if let Some(at) = [escapes, runs].into_iter().flatten().min() {
-                self.note(&words, at - from);
-                return Some(Call {
-                    at,
-                    escapes: escapes == Some(at),
-                    runs: runs == Some(at),
-                });
+            match wanted.escapes {
+                Escapes::Called if asked != 0 => {
+                    if let Some(at) = table.first_undone(text, from, asked) {
+                        (stop.at, stop.escapes) = (at, true);
+                    }
+                }
+                Escapes::Quiet(bytes) => {
+                    quiet_to = table.quiet_to(text, from, asked, quiet_to, bytes);
+                    stop.at = end.min(quiet_to);
+                }
+                Escapes::Called => {}
             }
-            from += read;
-            if from == bytes.len() {
-                self.note(&words, read);
-                return None;
+            if wanted.runs {
+                let runs = run_ends(&words) >> BACK;
+                let at = from + runs.trailing_zeros() as usize;
+                if runs != 0 && at <= stop.at && at < end {
+                    stop = Stop {
+                        at,
+                        escapes: stop.escapes && at == stop.at,
+                        runs: true,
+                    };
+                }
             }
-            words = table.masks(level, &bytes[from - BACK..bytes.len().min(from + GO)]);
+            if stop.is_call() || stop.at == quiet_to || end == bytes.len() {
+                self.note(&words, stop.at - from);
+                return stop;
+            }
+            from = end;
+            let ahead = bytes.len().min(from + GO);
+            table
+                .flags
+                .masks(level, &bytes[from - BACK..ahead], &mut words);
         }
     }
 
@@ -138,21 +187,61 @@ impl Look {
     }
 }
 
-/// How much of a text is to be read by the lane of escapes, which is awake: up to the first place
-/// with nothing undone in so many bytes before it, and no more than `most`.
-pub(crate) fn undone_within(level: Level, text: &str, quiet: usize, most: usize) -> usize {
-    let wanted = Wanted {
-        escapes: true,
-        runs: false,
-    };
-    let (mut from, mut end) = (0, text.floor_char_boundary(quiet));
-    while end < text.len().min(most)
-        && let Some(call) = Look::default().read(level, &text[from..end], wanted)
-    {
-        from = text.ceil_char_boundary(from + call.at + 1);
-        end = text.floor_char_boundary((from + quiet).min(most));
+// === impl Table ===
+
+impl Table {
+    /// The first of the places asked for, as a mask from an offset on, where something may be undone.
+    fn first_undone(&self, text: &str, from: usize, asked: u64) -> Option<usize> {
+        places(from, asked).find(|at| self.is_undone(text, *at))
     }
-    end
+
+    /// Up to where a text is to be read that must be quiet for so many bytes, once these places have
+    /// been looked at.
+    #[inline]
+    fn quiet_to(&self, text: &str, from: usize, asked: u64, known: usize, bytes: usize) -> usize {
+        let mut quiet_to = known;
+        for at in places(from, asked) {
+            if at >= quiet_to {
+                break;
+            }
+            if self.is_undone(text, at) {
+                quiet_to = text.ceil_char_boundary(text.len().min(at + 1 + bytes));
+            }
+        }
+        quiet_to
+    }
+
+    /// May something be undone here, where a mark is or a character begins that may fold?
+    #[inline]
+    fn is_undone(&self, text: &str, at: usize) -> bool {
+        match text.as_bytes()[at].is_ascii() {
+            true => may_begin(&text.as_bytes()[at..]),
+            false => self.folds(text, at),
+        }
+    }
+
+    /// Is the character read as another? Most are told by their second byte.
+    #[inline]
+    fn folds(&self, text: &str, at: usize) -> bool {
+        let bytes = text.as_bytes();
+        let second = bytes.get(at + 1).map_or(0, |byte| byte & 63);
+        let folds = |c| fold(c) != Fold::Same;
+        self.folding[usize::from(bytes[at])] >> second & 1 == 1
+            && text[at..].chars().next().is_some_and(folds)
+    }
+}
+
+/// How many bytes at the beginning of a text are as they are, whatever comes.
+pub(super) fn plain_prefix(level: Level, text: &str) -> usize {
+    let (table, bytes): (&Table, _) = (&TABLE, text.as_bytes());
+    let mut words = [0; FLAGS];
+    for (block, from) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+        table.flags.masks(level, block, &mut words);
+        if let Some(at) = table.first_undone(text, from, words[MARK] | words[FOLDS]) {
+            return at;
+        }
+    }
+    bytes.len()
 }
 
 /// How much of a text is to be read by the lane of runs, which is awake: what goes on with a run,
@@ -173,33 +262,24 @@ fn run_ends(words: &[u64; FLAGS]) -> u64 {
     (group & group << 4) | (four & two << 8)
 }
 
-/// The first of the places asked for, as a mask from an offset on, where something may be undone.
-fn first_undone(text: &str, from: usize, mut asked: u64) -> Option<usize> {
-    let bytes = text.as_bytes();
-    while asked != 0 {
-        let at = from + asked.trailing_zeros() as usize;
-        let undone = match bytes[at].is_ascii() {
-            true => may_begin(&bytes[at..]),
-            false => text[at..]
-                .chars()
-                .next()
-                .is_some_and(|c| fold(c) != Fold::Same),
-        };
-        if undone {
-            return Some(at);
-        }
-        asked &= asked - 1;
-    }
-    None
+/// The places in a mask from an offset on.
+#[inline]
+fn places(from: usize, mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = from + mask.trailing_zeros() as usize;
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            at
+        })
+    })
 }
 
-/// By byte: does a character begin with it that is read as another?
-fn folding_leads() -> [bool; 256] {
-    let mut folding = [false; 256];
+fn folding() -> [u64; 256] {
+    let mut folding = [0; 256];
     for c in ('\u{80}'..=char::MAX).filter(|c| fold(*c) != Fold::Same) {
         let mut utf8 = [0; 4];
         c.encode_utf8(&mut utf8);
-        folding[usize::from(utf8[0])] = true;
+        folding[usize::from(utf8[0])] |= 1 << (utf8[1] & 63);
     }
     folding
 }
@@ -265,8 +345,9 @@ mod tests {
         let mut from = 0;
         while from < text.len() {
             let end = text.ceil_char_boundary(from + cut);
-            if let Some(call) = look.read(level, &text[from..end], wanted) {
-                return Some(from + call.at);
+            let stop = look.read(level, &text[from..end], wanted);
+            if stop.is_call() {
+                return Some(from + stop.at);
             }
             from = end;
         }
@@ -307,10 +388,11 @@ mod tests {
                     550e8400-e29b-41d4-a716-446655440000 2026-11-21T09:24:30Z, Größe 100 % & more, \
                     if a && b || c { d(&mut e, &f) } 5% of";
         for (level, cut) in levels().flat_map(|l| [1, 5, 64, 100, 1000].map(|c| (l, c))) {
-            let wanted = Wanted {
-                escapes: cut > 64,
-                ..BOTH
+            let escapes = match cut > 64 {
+                true => Escapes::Called,
+                false => Escapes::Quiet(text.len()),
             };
+            let wanted = Wanted { escapes, ..BOTH };
             assert_eq!(first_call(level, text, cut, wanted), None, "in {cut}");
         }
     }
@@ -356,6 +438,63 @@ mod tests {
         }
     }
 
+    /// The lane of escapes is kept as long as the definition keeps it, and no call is missed.
+    #[test]
+    fn quiet_is_what_the_definition_calls_quiet() {
+        let words = [
+            "a",
+            "，",
+            "─",
+            " ",
+            "%4",
+            "\\n",
+            "&",
+            "ё",
+            "&amp;",
+            "aGVsbG8gd29ybGQ=",
+        ];
+        for seed in 0..300_u64 {
+            let text: String = (0..40)
+                .map(|at| {
+                    let random = (seed * 40 + at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+                    words[random as usize % (words.len() + 20) % words.len()]
+                })
+                .collect();
+            let undone = |at: usize| text.is_char_boundary(at) && TABLE.is_undone(&text, at);
+            let plain = (0..text.len()).find(|at| undone(*at));
+            for (level, quiet) in levels().flat_map(|l| [1, 5, 30, 64, 200].map(|q| (l, q))) {
+                assert_eq!(plain_prefix(level, &text), plain.unwrap_or(text.len()));
+                let (mut at, mut expected) = (0, text.ceil_char_boundary(quiet.min(text.len())));
+                while at < expected {
+                    if undone(at) {
+                        let end = text.len().min(at + 1 + quiet);
+                        expected = text.ceil_char_boundary(end);
+                    }
+                    at += 1;
+                }
+                let wanted = |runs| Wanted {
+                    escapes: Escapes::Quiet(quiet),
+                    runs,
+                };
+                let stop = Look::default().read(level, &text, wanted(false));
+                assert_eq!(
+                    (stop.at, stop.is_call()),
+                    (expected, false),
+                    "{text} {quiet}"
+                );
+                let run = first_call(level, &text, text.len(), wanted(true));
+                let stop = Look::default().read(level, &text, wanted(true));
+                assert_eq!(run.unwrap_or(expected), stop.at, "{text} {quiet}");
+                let anywhere = Wanted {
+                    escapes: Escapes::Quiet(text.len()),
+                    runs: true,
+                };
+                let called = first_call(level, &text, text.len(), anywhere);
+                assert_eq!(run, called.filter(|at| *at <= expected && *at < text.len()));
+            }
+        }
+    }
+
     /// What is passed counts for what comes.
     #[test]
     fn passing_is_reading() {
@@ -363,12 +502,14 @@ mod tests {
         for cut in 0..10 {
             let mut look = Look::default();
             let none = Wanted {
-                escapes: false,
+                escapes: Escapes::Quiet(text.len()),
                 runs: false,
             };
-            assert_eq!(look.read(Level::best(), &text[..cut], none), None);
+            let passed = look.read(Level::best(), &text[..cut], none);
+            assert!(passed.at == cut && !passed.is_call());
             let called = look.read(Level::best(), &text[cut..], BOTH);
-            assert_eq!(called.map(|call| call.at + cut), Some(11));
+            assert!(called.is_call());
+            assert_eq!(called.at + cut, 11);
         }
     }
 }

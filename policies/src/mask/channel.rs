@@ -5,8 +5,9 @@ use crate::lane::blob::RunMeter;
 use crate::lane::encoded::{Encoded, REACH_BYTES};
 use crate::lane::escaped::{Asked, Decided, Escaped, Taken};
 use crate::lane::hot::{Outermost, Spending, Terms};
-use crate::lane::look::{self, Look, Wanted};
+use crate::lane::look::{self, Escapes, Look, Wanted};
 use crate::lane::merge::{PLAIN, Queue, Writing};
+use crate::prefilter::Level;
 use crate::scan::effort::Effort;
 use crate::scan::lanes::Lanes;
 use crate::scan::view::View;
@@ -83,7 +84,7 @@ impl Channel {
             let (piece, after) = rest.split_at(self.next_piece(scanner, plan, rest));
             self.text.push_str(piece);
             if let Some(others) = self.others.as_deref_mut().filter(|o| o.escaped.is_awake()) {
-                others.escaped.feed(piece);
+                others.escaped.feed(scanner.prefilter().level(), piece);
             }
             let asked = Asked {
                 scanner,
@@ -222,25 +223,26 @@ impl Channel {
             let others = self.others.as_deref();
             let escapes = others.is_some_and(|others| others.escaped.is_awake());
             let runs = others.is_some_and(|others| others.encoded.is_awake() || others.fresh);
-            let piece = match (escapes, runs) {
-                (true, _) => look::undone_within(level, rest, QUIET_BYTES, PIECE_BYTES_MAX),
-                (_, true) => look::run_within(rest, PIECE_BYTES_MAX),
-                _ => rest.floor_char_boundary(PIECE_BYTES_MAX),
+            let (piece, wanted) = match escapes {
+                true => (PIECE_BYTES_MAX, Escapes::Quiet(QUIET_BYTES)),
+                false if runs => (look::run_within(rest, PIECE_BYTES_MAX), Escapes::Called),
+                false => (PIECE_BYTES_MAX, Escapes::Called),
             };
+            let piece = &rest[..rest.floor_char_boundary(piece)];
             let wanted = Wanted {
-                escapes: !escapes,
+                escapes: wanted,
                 runs: !runs,
             };
-            match self.look.read(level, &rest[..piece], wanted) {
-                None => return piece,
-                Some(call) if call.at > 0 => return call.at,
-                Some(call) => self.wake(plan, call.escapes, call.runs),
+            let stop = self.look.read(level, piece, wanted);
+            if stop.at > 0 {
+                return stop.at;
             }
+            self.wake(level, plan, stop.escapes, stop.runs);
         }
     }
 
     /// Wakes the other lanes, before the text that they were woken by is read.
-    fn wake(&mut self, plan: &Plan, escapes: bool, hides: bool) {
+    fn wake(&mut self, level: Level, plan: &Plan, escapes: bool, hides: bool) {
         let received = self.received_bytes();
         let cursor = &self.lanes.cursor;
         let others = self.others.get_or_insert_default();
@@ -256,7 +258,7 @@ impl Channel {
             last: false,
         };
         if escapes && !others.escaped.is_awake() {
-            others.escaped.wake(&self.text, self.base, from);
+            others.escaped.wake(level, &self.text, self.base, from);
         }
         if hides && !others.encoded.is_awake() {
             let kept = self.text.len().saturating_sub(REACH_BYTES);

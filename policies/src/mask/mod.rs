@@ -61,7 +61,7 @@ pub(crate) fn mask_within(
 ) -> Option<String> {
     let mut out = String::new();
     let level = scanner.prefilter().level();
-    if Look::default().read(level, text, Wanted::BOTH).is_some() {
+    if Look::default().read(level, text, Wanted::BOTH).is_call() {
         // Several lanes: the text is a stream of one piece.
         let mut channel = Channel::new();
         std::mem::swap(channel.effort(), effort);

@@ -17,23 +17,26 @@ pub(crate) struct Flags(pub(crate) [u8; 256]);
 
 impl Flags {
     /// By flag, the bytes that have it, the first in the lowest bit; no more than [`BLOCK`] bytes.
+    ///
+    /// Written in place: the words are read one by one as soon as they are there, which a copy of
+    /// them all would wait for.
     #[inline]
-    pub(crate) fn masks(&self, level: Level, bytes: &[u8]) -> [u64; FLAGS] {
+    pub(crate) fn masks(&self, level: Level, bytes: &[u8], masks: &mut [u64; FLAGS]) {
         debug_assert!(bytes.len() <= BLOCK);
         match level {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a level is only given that the processor has.
-            Level::Vbmi => unsafe { super::x86::flags(&self.0, bytes) },
-            _ => self.by_lookup(bytes),
+            Level::Vbmi => unsafe { super::x86::flags(&self.0, bytes, masks) },
+            _ => self.by_lookup(bytes, masks),
         }
     }
 
-    fn by_lookup(&self, bytes: &[u8]) -> [u64; FLAGS] {
+    fn by_lookup(&self, bytes: &[u8], masks: &mut [u64; FLAGS]) {
         let mut looked = [0; BLOCK];
         for (flags, byte) in looked.iter_mut().zip(bytes) {
             *flags = self.0[usize::from(*byte)];
         }
-        let mut masks = [0; FLAGS];
+        masks.fill(0);
         for (eight, flags) in looked.chunks_exact(8).enumerate() {
             let mut word = [0; 8];
             word.copy_from_slice(flags);
@@ -42,7 +45,6 @@ impl Flags {
                 *mask |= u64::from(bits) << (8 * eight);
             }
         }
-        masks
     }
 }
 
@@ -74,7 +76,8 @@ mod tests {
             for from in 0..256 {
                 for len in [0, 1, 7, 8, 24, 52, 63, 64] {
                     let piece = &bytes[from..from + len];
-                    let masks = table.masks(level, piece);
+                    let mut masks = [u64::MAX; FLAGS];
+                    table.masks(level, piece, &mut masks);
                     for (flag, mask) in masks.into_iter().enumerate() {
                         let expected = (0..len).fold(0, |all, at| {
                             let has = table.0[usize::from(piece[at])] >> flag & 1;

@@ -87,7 +87,7 @@ fn look(table: &[u8; EXACT], bytes: __m512i) -> __m512i {
 
 /// By flag of the table, the bytes that have it; there are no more than a block.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn flags(table: &[u8; 256], bytes: &[u8]) -> [u64; FLAGS] {
+pub(super) fn flags(table: &[u8; 256], bytes: &[u8], masks: &mut [u64; FLAGS]) {
     let present = first(bytes.len());
     // SAFETY: what `present` leaves out, and that is all behind `bytes`, is not read.
     let read = unsafe { _mm512_maskz_loadu_epi8(present, bytes.as_ptr().cast()) };
@@ -104,11 +104,9 @@ pub(super) fn flags(table: &[u8; 256], bytes: &[u8]) -> [u64; FLAGS] {
             _mm512_mask_blend_epi8(beyond, below, above)
         }
     };
-    let mut masks = [0; FLAGS];
     for (flag, mask) in masks.iter_mut().enumerate() {
         *mask = _mm512_mask_test_epi8_mask(present, looked, _mm512_set1_epi8(1 << flag));
     }
-    masks
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
