@@ -7,7 +7,8 @@
 //! crate says that it does, and every match of ours is to end at an end that it reports.
 //!
 //! Not compared: a match that is as long as its rule's bound, because the definition of the
-//! expression alone knows no bound.
+//! expression alone knows no bound; and with Vectorscan, texts with letters whose other case its
+//! Unicode tables do not know yet.
 
 #[path = "../../../policies/tests/oracle/mod.rs"]
 #[allow(missing_docs, unreachable_pub)]
@@ -15,6 +16,7 @@ mod definition;
 mod texts;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use penstock_policies::mask::{Channel, MaskKey, Plan, mask_text};
@@ -33,6 +35,10 @@ use texts::{Texts, cut};
 
 /// Disagreements that are shown of each kind.
 const SHOWN_MAX: usize = 10;
+
+/// Letters of old Cyrillic print, case variants of common ones since Unicode 9: Vectorscan 5.4 reads
+/// none of them as `в` or `о`, as `(?i)` says.
+const NEWER_LETTERS: RangeInclusive<char> = '\u{1C80}'..='\u{1C88}';
 
 /// Compares match sets with other engines.
 #[derive(Debug, clap::Args)]
@@ -82,6 +88,8 @@ struct Report {
     vectorscan_rules: usize,
     /// Pairs of a rule and a text in which Vectorscan and the `regex` crate both match.
     vectorscan_hits: usize,
+    /// Texts with letters that are newer than Vectorscan's tables.
+    vectorscan_not_compared: usize,
     /// By kind, how many.
     disagreements: BTreeMap<&'static str, usize>,
 }
@@ -127,7 +135,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             ));
         }
         wrong.extend(masked(&scanner, &text, &mut dice));
-        if let Some((theirs, live)) = &mut theirs {
+        if theirs.is_some() && text.contains(|c| NEWER_LETTERS.contains(&c)) {
+            report.vectorscan_not_compared += 1;
+        } else if let Some((theirs, live)) = &mut theirs {
             let ends = theirs.ends(&text)?;
             wrong.extend(rival(&pairs, live, &hits, &found, &ends, &mut report));
         }
@@ -166,7 +176,7 @@ fn start(arguments: &Arguments, rules: &[Rule]) -> Result<Option<(Vectorscan, Ve
         return Ok(None);
     }
     let expressions: Vec<Expression> = rules.iter().map(expression).collect();
-    let mut theirs = match Vectorscan::start(&expressions) {
+    let mut theirs = match Vectorscan::start_in_characters(&expressions) {
         Ok(theirs) => theirs,
         Err(missing) => {
             eprintln!("Vectorscan is left out: {missing}");

@@ -80,8 +80,26 @@ pub fn expression(rule: &Rule) -> Expression {
 // === impl Vectorscan ===
 
 impl Vectorscan {
-    /// Starts the program with these expressions.
+    /// Starts the program with these expressions, which read bytes wherever they may.
     pub fn start(expressions: &[Expression]) -> Result<Vectorscan> {
+        // Reading characters costs it speed that bytes do not.
+        Vectorscan::start_reading(expressions, |regex| match regex.is_ascii() {
+            true => "-",
+            false => "u",
+        })
+    }
+
+    /// The same, and all of them read characters, so that `.{3}` is three of them: slower, and
+    /// exactly what the expressions say.
+    pub fn start_in_characters(expressions: &[Expression]) -> Result<Vectorscan> {
+        Vectorscan::start_reading(expressions, |_| "u")
+    }
+
+    /// Starts the program, with the letters of each expression's flags.
+    fn start_reading(
+        expressions: &[Expression],
+        flags: impl Fn(&str) -> &'static str,
+    ) -> Result<Vectorscan> {
         let program = PathBuf::from(PROGRAM);
         if !program.exists() {
             let how = "perf/vectorscan/build makes it, from libvectorscan-dev";
@@ -89,12 +107,7 @@ impl Vectorscan {
         }
         let mut text = String::new();
         for expression in expressions {
-            // Only where it must: reading characters costs it speed that bytes do not.
-            let flags = if expression.regex.is_ascii() {
-                "-"
-            } else {
-                "u"
-            };
+            let flags = flags(&expression.regex);
             let (id, regex) = (&expression.id, &expression.regex);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{id} {flags} {}\n{regex}", regex.len());
