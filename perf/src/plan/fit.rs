@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use super::in_words;
 use super::linear;
 use super::queue::{Servers, Unloaded};
 use super::usl::Usl;
@@ -278,9 +279,10 @@ fn search(
             if sweep + 1 == sweeps && high / low > CAPACITY_SPREAD_MAX {
                 let k = f64::from(cores);
                 return Err(Refusal(format!(
-                    "with {cores} cores the latencies rise too little to tell where they would \
+                    "the latencies of {} rise too little to tell where they would \
                      end: a capacity of {:.0} a second explains them about as well as one of \
                      {:.0}; add runs at higher rates, or give the gateway's busy share",
+                    in_words(cores),
                     k / high,
                     k / low
                 )));

@@ -90,10 +90,12 @@ struct Plan<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut say = |text: &str| eprintln!("{text}");
     let target = &arguments.objective;
-    let loads = match &arguments.runs {
+    let mut loads = match &arguments.runs {
         Some(table) => runs::of_table(table, target, &mut say)?,
         None => runs::of_files(&arguments.outcomes, arguments.cores, target, &mut say)?,
     };
+    // A shell's `rate-*.json` puts 10000 before 1500.
+    loads.sort_by(|a, b| a.cores.cmp(&b.cores).then(a.rate.total_cmp(&b.rate)));
     match plan(arguments, &loads) {
         Ok(plan) => {
             plan.draw(&arguments.output, &mut say)?;
@@ -225,7 +227,8 @@ impl Plan<'_> {
                 format!(" (the runs allow {:.0} to {:.0})", k / high, k / low)
             });
             println!(
-                "  {cores} cores: {each:.1} us of a core a request, full at {capacity:.0}/s{}",
+                "  {}: {each:.1} us of a core a request, full at {capacity:.0}/s{}",
+                in_words(*cores),
                 range.unwrap_or_default()
             );
         }
@@ -253,11 +256,11 @@ impl Plan<'_> {
         let (needed, question) = (&self.needed, &self.question);
         let cores = needed.servers.count;
         println!(
-            "\n{:.0} requests a second with {} {percentile} within {:.1} ms: {cores} {}",
+            "\n{:.0} requests a second with {} {percentile} within {:.1} ms: {}",
             question.rate,
             self.target.metric.title(),
             1e3 * question.bound_s,
-            if cores == 1 { "core" } else { "cores" },
+            in_words(cores),
         );
         if needed.assumed {
             println!("  (assumed: capacity grows with cores; the runs do not show it)");
@@ -296,6 +299,14 @@ impl Plan<'_> {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+/// How many cores.
+pub(super) fn in_words(cores: u32) -> String {
+    match cores {
+        1 => "1 core".to_owned(),
+        _ => format!("{cores} cores"),
     }
 }
 

@@ -98,15 +98,18 @@ fn throughput(loads: &[&Load]) -> Result<String> {
     let measured: Vec<(f64, f64)> = loads
         .iter()
         .map(|load| (load.in_flight(), load.completed))
+        .filter(|(in_flight, _)| *in_flight > 0.0)
         .collect();
     let most = measured.iter().map(|(n, _)| *n).fold(0.0, f64::max);
+    let least = measured.iter().map(|(n, _)| *n).fold(most, f64::min);
     let mut chart = Chart::new("Throughput by requests in flight")
         .subtitle("in flight = throughput × mean latency (Little); line: Universal Scalability Law")
-        .x(Axis::linear("requests in flight", Unit::Plain).from_zero())
+        // A saturated run has thousands where the others have a few.
+        .x(Axis::log("requests in flight", Unit::Plain))
         .y(Axis::linear("completions a second", Unit::Plain).from_zero());
     if let Some(law) = in_flight(loads) {
-        let points = (1..=STEPS).map(|step| {
-            let n = 1.2 * most * f64::from(step) / f64::from(STEPS);
+        let points = (0..=STEPS).map(|step| {
+            let n = least * (most / least).powf(f64::from(step) / f64::from(STEPS));
             (n, law.throughput(n))
         });
         chart = chart.series(Series::line("the law", points).color(Color::Blue));
