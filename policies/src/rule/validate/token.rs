@@ -32,8 +32,8 @@ pub(super) fn jwt(value: &str) -> bool {
     simd_json::to_borrowed_value(&mut json).is_ok_and(|header| header.contains_key("alg"))
 }
 
-/// Behind the prefix and its `_`, thirty signs and their CRC-32 in base 62, six signs with leading
-/// zeros: tokens of GitHub since 2021 and of npm.
+/// Behind the prefix and its `_`, if it is there, thirty signs and their CRC-32 in base 62, six
+/// signs with leading zeros: tokens of GitHub since 2021 and of npm.
 pub(super) fn crc_suffixed(value: &str) -> bool {
     ends_in_crc(value, TOKEN_SIGNS)
 }
@@ -43,11 +43,9 @@ pub(super) fn penstock_key(value: &str) -> bool {
     ends_in_crc(value, KEY_SIGNS)
 }
 
-/// Whether the last six of the `signs` behind the last `_` are the CRC-32 of the others.
+/// Whether the last six of the `signs` behind the last `_`, if there is one, are the CRC-32 of the others.
 fn ends_in_crc(value: &str, signs: usize) -> bool {
-    let Some((_, token)) = value.rsplit_once('_') else {
-        return false;
-    };
+    let token = value.rsplit_once('_').map_or(value, |(_, token)| token);
     if token.len() != signs || !token.is_ascii() {
         return false;
     }
