@@ -551,14 +551,20 @@ impl Answering {
             .hold
             .as_ref()
             .is_some_and(|hold| hold.released != released);
-        let over = moved || !self.holds();
-        if let Some(hold) = self.hold.take_if(|_| over) {
-            let held = u64::try_from(hold.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let holds = self.holds();
+        if !moved && holds == self.hold.is_some() {
+            return;
+        }
+        // The clock is asked once, and only where something changed.
+        let now = Instant::now();
+        if let Some(hold) = self.hold.take_if(|_| moved || !holds) {
+            let held = now.saturating_duration_since(hold.since).as_nanos();
+            let held = u64::try_from(held).unwrap_or(u64::MAX);
             self.call.record.held(held);
         }
-        if self.holds() {
-            self.hold.get_or_insert_with(|| Hold {
-                since: Instant::now(),
+        if holds {
+            self.hold.get_or_insert(Hold {
+                since: now,
                 released,
             });
         }

@@ -28,6 +28,7 @@ use super::keys::Fingerprint;
 use super::principal::Principal;
 use super::providers::{Issuer, Providers};
 use super::shared::IdentityShared;
+use super::tag::Tag;
 
 /// Turns credentials into principals. One per core; not shared between threads.
 pub struct Authenticator {
@@ -35,7 +36,7 @@ pub struct Authenticator {
     /// The issuers under which everything was verified that is remembered.
     providers: Arc<Providers>,
     version: u64,
-    cache: TokenCache<Verified>,
+    cache: TokenCache<Verified, Tag>,
     /// Principals of issued keys: for what is derived of them, not in place of looking them up.
     by_key: TokenCache<(Arc<IssuedKey>, Rc<Principal>)>,
     /// Principals of opaque tokens, with the answer that each was made of.
@@ -132,16 +133,17 @@ impl Authenticator {
         if issued::is_key(token) {
             return self.by_issued_key(token, now_unix).map_err(AuthError::from);
         }
-        let hash = *blake3::keyed_hash(&self.shared.token_hash_key, token).as_bytes();
-        if let Some(principal) = self.remembered(&hash, now_unix) {
-            return Ok(principal);
-        }
         if self.providers.introspection.is_some() && !is_meant_as_jwt(token) {
+            let hash = *blake3::keyed_hash(&self.shared.token_hash_key, token).as_bytes();
             return self.by_answer(hash, token, now_unix);
+        }
+        let tag = self.shared.tagger.tag(token);
+        if let Some(principal) = self.remembered(&tag, now_unix) {
+            return Ok(principal);
         }
         let verified = verify(&self.providers, token, now_unix)?;
         let principal = Rc::clone(&verified.principal);
-        self.cache.insert(hash, verified);
+        self.cache.insert(tag, verified);
         Ok(principal)
     }
 
@@ -211,8 +213,8 @@ impl Authenticator {
         self.cache.len()
     }
 
-    fn remembered(&mut self, hash: &TokenHash, now_unix: u64) -> Option<Rc<Principal>> {
-        let verified = self.cache.find(hash)?;
+    fn remembered(&mut self, tag: &Tag, now_unix: u64) -> Option<Rc<Principal>> {
+        let verified = self.cache.find(tag)?;
         let issuer = &self.providers.issuers[verified.issuer];
         let snapshot = issuer.snapshot();
         let keys = snapshot.keys_at(now_unix, issuer.keys_max_age_s)?;
@@ -220,7 +222,7 @@ impl Authenticator {
             (verified.not_before_unix..verified.principal.expires_unix).contains(&now_unix);
         if !in_time || (verified.generation != snapshot.generation && !keys.contains(&verified.key))
         {
-            self.cache.remove(hash);
+            self.cache.remove(tag);
             return None;
         }
         verified.generation = snapshot.generation;

@@ -1,31 +1,32 @@
-//! A bounded map from the keyed hash of a token to what was verified about it.
+//! A bounded map from the keyed hash or the tag of a token to what was verified about it.
 //!
 //! Eviction is second chance: a hand goes round the slots and takes the first that was not used
 //! since it last came by. Cost per lookup is one hash-map probe; memory is fixed by the capacity.
-//! The cache knows no token, only a hash of it under a key that lives and dies with the process.
+//! The cache knows no token, only what a key that lives and dies with the process makes of it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// A keyed BLAKE3 hash of a token.
 pub(super) type TokenHash = [u8; 32];
 
-/// At most `capacity` values by token hash.
-pub(super) struct TokenCache<V> {
+/// At most `capacity` values, by what tokens are known by.
+pub(super) struct TokenCache<V, K = TokenHash> {
     capacity: usize,
-    slot_by_hash: HashMap<TokenHash, usize, foldhash::fast::RandomState>,
-    slots: Vec<Slot<V>>,
+    slot_by_hash: HashMap<K, usize, foldhash::fast::RandomState>,
+    slots: Vec<Slot<K, V>>,
     hand: usize,
 }
 
-struct Slot<V> {
-    hash: TokenHash,
+struct Slot<K, V> {
+    hash: K,
     value: V,
     used: bool,
 }
 
 // === impl TokenCache ===
 
-impl<V> TokenCache<V> {
+impl<K: Copy + Eq + Hash, V> TokenCache<V, K> {
     /// An empty cache; a capacity of zero is taken as one.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
@@ -36,13 +37,13 @@ impl<V> TokenCache<V> {
         }
     }
 
-    pub(super) fn find(&mut self, hash: &TokenHash) -> Option<&mut V> {
+    pub(super) fn find(&mut self, hash: &K) -> Option<&mut V> {
         let slot = &mut self.slots[*self.slot_by_hash.get(hash)?];
         slot.used = true;
         Some(&mut slot.value)
     }
 
-    pub(super) fn insert(&mut self, hash: TokenHash, value: V) {
+    pub(super) fn insert(&mut self, hash: K, value: V) {
         // A new entry starts unused: one that is never asked for again goes first.
         let slot = Slot {
             hash,
@@ -62,7 +63,7 @@ impl<V> TokenCache<V> {
         }
     }
 
-    pub(super) fn remove(&mut self, hash: &TokenHash) {
+    pub(super) fn remove(&mut self, hash: &K) {
         let Some(index) = self.slot_by_hash.remove(hash) else {
             return;
         };

@@ -24,7 +24,7 @@
 //!
 //! What this module does not do: permissions (policies decide what a group may), and encrypted
 //! tokens. No token is kept, logged, or shown by any `Debug` here; the cache of verified
-//! tokens knows them by a keyed hash only.
+//! tokens knows them by a keyed hash or tag only.
 
 mod algorithm;
 mod authenticator;
@@ -46,6 +46,7 @@ mod providers;
 mod refresh;
 mod shared;
 mod source;
+mod tag;
 
 pub use authenticator::Authenticator;
 pub use config::{IdentityConfigError, IssuerConfig, principal_of_claims};

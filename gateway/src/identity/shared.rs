@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::config::{IdentityConfigError, IssuerConfig};
 use super::issued::KeyTable;
 use super::providers::{Issuer, IssuerStatus, Providers};
+use super::tag::Tagger;
 
 /// The time of day in seconds since the epoch, handed in so that tests need not wait.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -36,8 +37,10 @@ pub struct IdentityShared {
     /// Counts what `providers` has been, to be looked at in place of it.
     version: watch::Sender<u64>,
     seen: AtomicU64,
-    /// Keys the hash by which caches know tokens; random per process.
+    /// Keys the hash by which caches know opaque tokens; random per process.
     pub(super) token_hash_key: [u8; 32],
+    /// Makes the tags by which caches know signed tokens.
+    pub(super) tagger: Tagger,
     pub(super) clock: Clock,
     issued: ArcSwap<KeyTable>,
 }
@@ -79,6 +82,7 @@ impl IdentityShared {
             version: watch::Sender::new(0),
             seen: AtomicU64::new(0),
             token_hash_key,
+            tagger: Tagger::new(),
             clock,
             issued: ArcSwap::default(),
         }))

@@ -88,12 +88,24 @@ pub struct Ended<'a> {
     pub timings: Timings,
 }
 
+/// A kind of call, before it is known whether it is a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct CallParts<'a> {
+    route: &'static str,
+    model: &'a str,
+    outcome: &'static str,
+    code: &'a str,
+}
+
 /// One core's counts and times, or those of several together.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    calls: HashMap<CallKind, u64, RandomState>,
-    /// Kinds by the hash of their parts, so that counting needs no owned key.
-    known: HashMap<u64, CallKind, RandomState>,
+    calls: Vec<(CallKind, u64)>,
+    /// Where a kind is in `calls`, by the hash of its parts: counting needs no owned key.
+    known: HashMap<u64, usize, RandomState>,
+    /// Where the last one is: mostly the next is like it, and what is looked for elsewhere is in no
+    /// near cache by then.
+    last: usize,
     verdicts: HashMap<VerdictKind, u64, RandomState>,
     phases: [Histogram<u64>; Phase::ALL.len()],
     /// Frames that wait for room in the ring.
@@ -120,6 +132,40 @@ pub struct Gathered {
     pub tally: Tally,
     /// Cores whose part is an older one.
     pub late: usize,
+}
+
+// === impl CallKind ===
+
+impl CallKind {
+    fn parts(&self) -> CallParts<'_> {
+        CallParts {
+            route: self.route,
+            model: &self.model,
+            outcome: self.outcome,
+            code: &self.code,
+        }
+    }
+
+    /// Is it this kind, by names that need not be read? May say no of one that is.
+    fn is_plainly(&self, parts: &CallParts<'_>) -> bool {
+        std::ptr::eq(self.route, parts.route)
+            && std::ptr::eq(self.outcome, parts.outcome)
+            && self.model == parts.model
+            && self.code == parts.code
+    }
+}
+
+// === impl CallParts ===
+
+impl CallParts<'_> {
+    fn to_kind(self) -> CallKind {
+        CallKind {
+            route: self.route,
+            model: self.model.to_owned(),
+            outcome: self.outcome,
+            code: self.code.to_owned(),
+        }
+    }
 }
 
 // === impl Phase ===
@@ -159,8 +205,9 @@ impl Default for Tally {
                 .expect("1 to an hour in nanoseconds, two digits")
         };
         Self {
-            calls: HashMap::default(),
+            calls: Vec::new(),
             known: HashMap::default(),
+            last: 0,
             verdicts: HashMap::default(),
             phases: std::array::from_fn(|_| phase()),
             ring_backlog: 0,
@@ -178,7 +225,12 @@ impl Tally {
             _ => ended.model.unwrap_or_default(),
         };
         let model = &model[..model.floor_char_boundary(MODEL_BYTES_MAX)];
-        self.count(ended.route, model, outcome, ended.code.unwrap_or_default());
+        self.count(CallParts {
+            route: ended.route,
+            model,
+            outcome,
+            code: ended.code.unwrap_or_default(),
+        });
         self.time(Phase::Inspect, 0, t.inspected);
         self.time(Phase::Forward, t.inspected, t.forwarded);
         self.time(Phase::FirstByte, t.forwarded, t.first_byte);
@@ -207,7 +259,8 @@ impl Tally {
     /// Adds another core's.
     pub fn add(&mut self, other: &Self) {
         for (kind, count) in &other.calls {
-            *self.calls.entry(kind.clone()).or_default() += count;
+            let place = self.place(kind.parts());
+            self.calls[place].1 += count;
         }
         for (kind, count) in &other.verdicts {
             *self.verdicts.entry(kind.clone()).or_default() += count;
@@ -222,13 +275,13 @@ impl Tally {
     /// Calls by kind, sorted.
     #[must_use]
     pub fn calls(&self) -> Vec<(&CallKind, u64)> {
-        sorted(&self.calls)
+        sorted(self.calls.iter().map(|(kind, count)| (kind, *count)))
     }
 
     /// Verdicts by kind, sorted.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(&VerdictKind, u64)> {
-        sorted(&self.verdicts)
+        sorted(self.verdicts.iter().map(|(kind, count)| (kind, *count)))
     }
 
     /// Nanoseconds of one phase.
@@ -237,28 +290,32 @@ impl Tally {
         &self.phases[phase as usize]
     }
 
-    fn count(&mut self, route: &'static str, model: &str, outcome: &'static str, code: &str) {
-        let hash = self.known.hasher().hash_one((route, model, outcome, code));
-        let is_it = |kind: &CallKind| {
-            (kind.route, &*kind.model, kind.outcome, &*kind.code) == (route, model, outcome, code)
-        };
-        if let Some(kind) = self.known.get(&hash).filter(|kind| is_it(kind))
-            && let Some(count) = self.calls.get_mut(kind)
-        {
-            *count += 1;
-            return;
+    fn count(&mut self, mut parts: CallParts<'_>) {
+        let is_last = |(kind, _): &(CallKind, u64)| kind.is_plainly(&parts);
+        if !self.calls.get(self.last).is_some_and(is_last) {
+            if self.calls.len() >= CALLS_MAX && self.find(&parts).is_none() {
+                parts.model = OTHER;
+            }
+            self.last = self.place(parts);
         }
-        let full = self.calls.len() >= CALLS_MAX;
-        let kind = CallKind {
-            route,
-            model: if full { OTHER } else { model }.to_owned(),
-            outcome,
-            code: code.to_owned(),
-        };
-        *self.calls.entry(kind.clone()).or_default() += 1;
-        if !full {
-            self.known.insert(hash, kind);
-        }
+        self.calls[self.last].1 += 1;
+    }
+
+    /// Where calls of this kind are counted, which may be a new place.
+    fn place(&mut self, parts: CallParts<'_>) -> usize {
+        self.find(&parts).unwrap_or_else(|| {
+            let hash = self.known.hasher().hash_one(parts);
+            self.known.insert(hash, self.calls.len());
+            self.calls.push((parts.to_kind(), 0));
+            self.calls.len() - 1
+        })
+    }
+
+    fn find(&self, parts: &CallParts<'_>) -> Option<usize> {
+        let is_it = |place: &usize| self.calls[*place].0.parts() == *parts;
+        let place = *self.known.get(&self.known.hasher().hash_one(parts))?;
+        // Of two kinds with one hash, which is not to be expected, the later one is known.
+        Some(place).filter(is_it).or_else(|| (0..place).find(is_it))
     }
 
     fn time(&mut self, phase: Phase, from: u64, to: u64) {
@@ -269,8 +326,8 @@ impl Tally {
     }
 }
 
-fn sorted<K: Ord>(counts: &HashMap<K, u64, RandomState>) -> Vec<(&K, u64)> {
-    let mut counts: Vec<_> = counts.iter().map(|(kind, count)| (kind, *count)).collect();
+fn sorted<'a, K: Ord>(counts: impl Iterator<Item = (&'a K, u64)>) -> Vec<(&'a K, u64)> {
+    let mut counts: Vec<_> = counts.collect();
     counts.sort();
     counts
 }
