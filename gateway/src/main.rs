@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use penstock_gateway::{check, client, rehearse, run, scan};
+use penstock_recorder::unread::end_quietly_when_nobody_reads;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -62,23 +63,6 @@ enum Command {
     Histograms(client::histograms::Arguments),
     /// What a running gateway tells of itself.
     Status(client::status::Arguments),
-}
-
-/// Ended because nobody reads what is printed (`… | head`): what a shell reports for SIGPIPE.
-const NOBODY_READS: i32 = 128 + 13;
-
-/// Ends a verb whose output nobody reads any more, without a word. `println!` panics then; the signal
-/// that would end it instead would also end it for a control socket that closes, whose errors it must
-/// tell.
-fn end_quietly_when_nobody_reads() {
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let said = panic.payload_as_str().unwrap_or_default();
-        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
-            std::process::exit(NOBODY_READS);
-        }
-        tell(panic);
-    }));
 }
 
 fn main() -> ExitCode {

@@ -17,6 +17,7 @@ use penstock_perf::process;
 use penstock_perf::scenario::Scenario;
 use penstock_perf::upstream::Upstream;
 use penstock_perf::{bench, corpus, hold, oracle, plan, profile, speed};
+use penstock_recorder::unread::end_quietly_when_nobody_reads;
 
 /// Measures Penstock beside other proxies: CPU time per unit of work.
 #[derive(Debug, Parser)]
@@ -76,6 +77,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let outcome = match Arguments::parse().command {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Overload(arguments) => overload::run(&arguments),

@@ -23,3 +23,4 @@ pub mod log;
 pub mod ring;
 #[cfg(not(loom))]
 pub mod segment;
+pub mod unread;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use penstock_recorder::unread::end_quietly_when_nobody_reads;
 
 /// The thing was tried and failed.
 const FAILED: u8 = 1;
@@ -55,6 +56,7 @@ enum Failure {
 }
 
 pub(crate) fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

@@ -19,7 +19,8 @@
 //! where there are such bytes. The others know tables of 16 entries only, and ask for both halves
 //! of a byte: they let more through, for the halves of two members of a class may belong to a third
 //! byte. What they do is looked at again, place by place, in tables of whole bytes, so that all name
-//! the same places.
+//! the same places. With more sets than a kernel can keep at hand that is all that is done, and so it
+//! is with pieces of a few bytes: a token of a stream is not worth a block.
 
 // The kernels are made of the processor's own instructions.
 #![allow(unsafe_code)]
