@@ -5,19 +5,20 @@
 //! from zero within the session, so that a reader can tell a missing frame from a quiet one.
 //!
 //! Frames are [rkyv] archives. Inside the ring and inside the log they are the same bytes: what
-//! the producer serialised is what the reader validates, years later. A change of any type in
-//! this file is a change of the format: it needs a new [`SCHEMA_VERSION`].
+//! the producer serialised is what the reader validates, years later. A change of any type here
+//! is a change of the format: it needs a new [`SCHEMA_VERSION`].
 //!
 //! Not here: originals of masked text. What a frame carries is what the model or the client saw.
 
-use std::fmt;
-use std::str::FromStr;
+mod session_id;
 
 use rkyv::util::AlignedVec;
 use rkyv::with::AsBox;
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Version of the types in this file, written at the head of each segment.
+pub use session_id::{ArchivedSessionId, NotASessionId, SessionId};
+
+/// Version of the types here, written at the head of each segment.
 ///
 /// 2 adds [`Approval`] behind the kinds that there were, and leaves those as they are, byte for byte.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -36,12 +37,6 @@ const BOXED_BYTES: usize = size_of::<ArchivedOpen>() + size_of::<ArchivedClose>(
 
 /// Room for what one string or list costs beyond its own bytes.
 const FIELD_BYTES: usize = 16;
-
-/// Names one session: a UUIDv7, which is the `x-request-id` that the client was given, too.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default,
-)]
-pub struct SessionId(pub [u8; 16]);
 
 /// One event of one session.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -300,83 +295,12 @@ pub struct Approval {
     pub digest: String,
 }
 
-/// A text that is no session id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a session id: expected 32 hexadecimal digits, hyphens allowed")]
-pub struct NotASessionId;
-
 /// Bytes that are no frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid frame: {reason}")]
 pub struct InvalidFrame {
     /// What the validator found.
     pub reason: String,
-}
-
-// === impl SessionId ===
-
-impl SessionId {
-    /// The id of no session.
-    pub const NIL: Self = Self([0; 16]);
-
-    /// A UUIDv7 (RFC 9562 §5.7) from a time and ten random bytes, of which 74 bits are used.
-    pub fn v7(unix_ms: u64, random: [u8; 10]) -> Self {
-        let mut id = [0; 16];
-        id[..6].copy_from_slice(&unix_ms.to_be_bytes()[2..]);
-        id[6..].copy_from_slice(&random);
-        id[6] = (id[6] & 0x0F) | 0x70;
-        id[8] = (id[8] & 0x3F) | 0x80;
-        Self(id)
-    }
-
-    /// Whether this is the id of no session.
-    pub fn is_nil(&self) -> bool {
-        *self == Self::NIL
-    }
-}
-
-impl fmt::Display for SessionId {
-    /// Every call writes one: the digits are laid out here, not formatted one by one.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (index, byte) in self.0.iter().enumerate() {
-            at += usize::from(matches!(index, 4 | 6 | 8 | 10));
-            text[at] = DIGITS[usize::from(byte >> 4)];
-            text[at + 1] = DIGITS[usize::from(byte & 15)];
-            at += 2;
-        }
-        // Digits and hyphens are ASCII, so this is never an error.
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for SessionId {
-    type Err = NotASessionId;
-
-    fn from_str(text: &str) -> Result<Self, NotASessionId> {
-        let mut id = [0; 16];
-        let mut digits = 0;
-        for character in text.chars().filter(|c| *c != '-') {
-            let value = character.to_digit(16).ok_or(NotASessionId)?;
-            let byte: &mut u8 = id.get_mut(digits / 2).ok_or(NotASessionId)?;
-            // A digit is below 16, so it fits.
-            *byte = *byte << 4 | value as u8;
-            digits += 1;
-        }
-        if digits == 32 {
-            Ok(Self(id))
-        } else {
-            Err(NotASessionId)
-        }
-    }
 }
 
 // === impl Frame ===
@@ -529,16 +453,6 @@ mod tests {
                 ..Open::default()
             }),
         }
-    }
-
-    #[test]
-    fn session_ids_read_back_what_they_print() {
-        let id = SessionId::v7(0x0123_4567_89AB, [0xFF; 10]);
-        assert_eq!(id.to_string(), "01234567-89ab-7fff-bfff-ffffffffffff");
-        assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!("0123".parse::<SessionId>(), Err(NotASessionId));
-        assert_eq!("z".repeat(32).parse::<SessionId>(), Err(NotASessionId));
-        assert_eq!("0".repeat(34).parse::<SessionId>(), Err(NotASessionId));
     }
 
     #[test]
