@@ -15,7 +15,7 @@ mod corpus;
 #[path = "../../../gateway/src/http1/mod.rs"]
 pub mod http1;
 
-#[path = "../../../recorder/src/frame.rs"]
+#[path = "../../../recorder/src/frame/mod.rs"]
 pub mod frame;
 #[path = "../../../recorder/src/lock.rs"]
 mod lock;
