@@ -17,6 +17,7 @@ mod heads;
 mod hold;
 mod inspect;
 mod respond;
+mod waiting;
 
 pub(crate) use admit::admit_as;
 pub use admit::{Admitted, Refused, admit, shed};

@@ -12,6 +12,7 @@ use penstock_recorder::frame::Outcome;
 use super::answer::Answer;
 use super::context::unix_ns;
 use super::inspect::Forwarded;
+use super::waiting::Waiting;
 use super::{Call, heads};
 use crate::http1::{
     self, Persistence, ResponseFault, ResponseFraming, ResponseHead, ResponseWriter, Version,
@@ -52,17 +53,10 @@ pub struct Answering {
     payload: Vec<u8>,
     /// Fields of the head that a guard withholds from the client.
     withheld: Vec<String>,
-    hold: Option<Hold>,
+    waiting: Waiting,
     masked: bool,
     /// What passes unread has so far ended where an event ends.
     between_events: bool,
-}
-
-/// Text that is held back.
-struct Hold {
-    since: Instant,
-    /// What had been let out when it began.
-    released: usize,
 }
 
 /// The answer cannot be completed.
@@ -212,7 +206,7 @@ impl Forwarded {
             encoded: Vec::new(),
             payload: Vec::new(),
             withheld,
-            hold: None,
+            waiting: Waiting::default(),
             masked: false,
             between_events: true,
         })
@@ -331,8 +325,7 @@ impl Answering {
 
     /// For how long the text that is held back may still be held; `None` while none is.
     pub fn hold_left(&self, bound: Duration) -> Option<Duration> {
-        let hold = self.hold.as_ref()?;
-        Some(bound.saturating_sub(hold.since.elapsed()))
+        self.waiting.left(bound)
     }
 
     fn holds(&self) -> bool {
@@ -543,30 +536,12 @@ impl Answering {
         call.found(unix_ns(), Direction::Response, &findings);
     }
 
-    /// Notes since when the text that is held now has been held. Events that bring no text, such
-    /// as pings, do not make it younger.
+    /// Notes since when the text that is held now has been held.
     fn note_hold(&mut self) {
-        let released = self.filter.released_bytes();
-        let moved = self
-            .hold
-            .as_ref()
-            .is_some_and(|hold| hold.released != released);
-        let holds = self.holds();
-        if !moved && holds == self.hold.is_some() {
-            return;
-        }
-        // The clock is asked once, and only where something changed.
-        let now = Instant::now();
-        if let Some(hold) = self.hold.take_if(|_| moved || !holds) {
-            let held = now.saturating_duration_since(hold.since).as_nanos();
-            let held = u64::try_from(held).unwrap_or(u64::MAX);
-            self.call.record.held(held);
-        }
-        if holds {
-            self.hold.get_or_insert(Hold {
-                since: now,
-                released,
-            });
+        let (holds, released) = (self.holds(), self.filter.released_bytes());
+        if let Some(waited) = self.waiting.note(holds, released, Instant::now) {
+            let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+            self.call.record.held(waited);
         }
     }
 }

@@ -67,7 +67,7 @@ struct Code {
 }
 
 static BASE64: Code = Code {
-    values: BASE64_VALUES,
+    values: values(6),
     bits: 6,
     chars: 4,
     bytes: 3,
@@ -76,7 +76,7 @@ static BASE64: Code = Code {
 };
 
 static HEX: Code = Code {
-    values: HEX_VALUES,
+    values: values(4),
     bits: 4,
     chars: 2,
     bytes: 1,
@@ -87,27 +87,21 @@ static HEX: Code = Code {
 /// The value of a byte that is no character of an alphabet.
 const NONE: u8 = u8::MAX;
 
-const BASE64_VALUES: [u8; 256] = {
+/// By byte, its value in the alphabet whose characters have so many bits.
+const fn values(bits: u32) -> [u8; 256] {
     let (mut values, mut byte) = ([NONE; 256], 0);
     while byte < 256 {
-        if let Some(value) = base64_value(byte as u8) {
+        let value = match bits {
+            6 => base64_value(byte as u8),
+            _ => hex_value(byte as u8),
+        };
+        if let Some(value) = value {
             values[byte] = value;
         }
         byte += 1;
     }
     values
-};
-
-const HEX_VALUES: [u8; 256] = {
-    let (mut values, mut byte) = ([NONE; 256], 0);
-    while byte < 256 {
-        if let Some(value) = hex_value(byte as u8) {
-            values[byte] = value;
-        }
-        byte += 1;
-    }
-    values
-};
+}
 
 /// One alphabet's run.
 #[derive(Debug)]
