@@ -5,9 +5,10 @@
 //! there. Where the sample is too small to come, what stands beside what in it tells at least which
 //! of two nodes is likelier.
 //!
-//! The sample (`ordinary.txt`) is put together from letters and answers written for it, from this
-//! repository's documents and code as they were, and from chat events, logs and tables. It decides
-//! nothing but how fast texts like it are read.
+//! The sample (`ordinary.txt`) is put together from letters and answers written for it, in English
+//! and some of them in nineteen other languages, from this repository's documents and code as they
+//! were, and from chat events, logs and tables. It decides nothing but how fast texts like it are
+//! read.
 
 use std::sync::LazyLock;
 

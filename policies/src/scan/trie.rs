@@ -20,10 +20,10 @@ use foldhash::fast::FixedState;
 
 use super::automaton::DEAD;
 use super::ordinary::{Ordinary, Visits};
-use super::told::{Behind, CLASSES, Reader, Told, class_of};
+use super::told::{self, Behind, CLASSES, Reader, Told, class_of};
 
 /// The most nodes of which a byte is read; each takes 128 bytes.
-const NODES_MAX: usize = 8 << 10;
+const NODES_MAX: usize = 12 << 10;
 
 /// The most nodes that are considered, and the most states of all of them.
 const DRAFT_NODES_MAX: usize = LEAF as usize;
@@ -60,8 +60,18 @@ pub(super) struct Trie {
     lists: Box<[Box<[u16]>]>,
 }
 
-/// The states of a node, sorted: which automaton, and its state.
-type States = Vec<(u16, u16)>;
+/// The states of a node, sorted.
+type States = Vec<State>;
+
+/// How far one of the automata is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct State {
+    automaton: u16,
+    state: u16,
+    /// So many bytes of a character are still to come: those that go on with a character share
+    /// their classes with those that do not, and are never taken for them.
+    rest: u8,
+}
 
 /// A trie while it is being made.
 struct Draft<'a> {
@@ -173,7 +183,11 @@ impl<'a> Draft<'a> {
         let mut states = States::new();
         for (index, (_, reader)) in (0..).zip(&self.automata) {
             let starts = behind.starts(reader.automaton).into_iter();
-            states.extend(starts.map(|state| (index, state)));
+            states.extend(starts.map(|state| State {
+                automaton: index,
+                state,
+                rest: 0,
+            }));
         }
         states.sort_unstable();
         self.entry(states, 0, NONE & !LEAF, visits)
@@ -196,7 +210,7 @@ impl<'a> Draft<'a> {
             return NONE;
         }
         let list = self.list(&states, parent_list);
-        let matched = states.iter().filter(|(_, state)| *state == MATCHED).count();
+        let matched = states.iter().filter(|state| state.state == MATCHED).count();
         // What has matched stays however much is read.
         if matched == states.len() || depth == DEPTH_MAX {
             return list | LEAF;
@@ -236,7 +250,7 @@ impl<'a> Draft<'a> {
 
     /// The list of the rules of these states; when there is no room, of more rules than these.
     fn list(&mut self, states: &States, parent: u16) -> u16 {
-        let rule = |(automaton, _): &(u16, u16)| self.automata[usize::from(*automaton)].0;
+        let rule = |state: &State| self.automata[usize::from(state.automaton)].0;
         let mut rules: Vec<u16> = states.iter().map(rule).collect();
         rules.dedup();
         let rules = rules.into_boxed_slice();
@@ -258,20 +272,27 @@ impl<'a> Draft<'a> {
         let node = &mut self.nodes[usize::from(number)];
         let (depth, parent) = (node.depth + 1, node.list & !LEAF);
         let mut visits = ordinary.divide(std::mem::take(&mut node.visits));
-        for (index, state) in &node.states {
-            let (_, reader) = &self.automata[usize::from(*index)];
-            if *state == MATCHED {
-                let stays = |states: &mut States| states.push((*index, MATCHED));
-                following.iter_mut().for_each(stays);
+        for state in &node.states {
+            let (_, reader) = &self.automata[usize::from(state.automaton)];
+            if state.state == MATCHED {
+                following.iter_mut().for_each(|states| states.push(*state));
                 continue;
             }
-            for (class, byte) in &reader.bytes {
-                let (next, before) = reader.automaton.step(*state, *byte);
+            for (class, byte) in reader.bytes(state.rest) {
+                let (next, before) = reader.automaton.step(state.state, *byte);
                 let longest = next != DEAD && depth >= reader.len_max;
                 let matched = before || longest || reader.automaton.accepts(next);
-                if next != DEAD || matched {
-                    let next = if matched { MATCHED } else { next };
-                    following[usize::from(*class)].push((*index, next));
+                let (next, rest) = match (matched, state.rest) {
+                    (true, _) => (MATCHED, 0),
+                    (false, 0) => (next, told::rest(*byte)),
+                    (false, rest) => (next, rest - 1),
+                };
+                if next != DEAD {
+                    following[usize::from(*class)].push(State {
+                        state: next,
+                        rest,
+                        ..*state
+                    });
                 }
             }
         }
@@ -289,9 +310,9 @@ impl<'a> Draft<'a> {
     /// The list of the rules that may match if the text ends at this node.
     fn list_at_end(&mut self, node: u16) -> u16 {
         let node = &self.nodes[usize::from(node)];
-        let may_end = |(index, state): &&(u16, u16)| {
-            let (_, reader) = &self.automata[usize::from(*index)];
-            *state == MATCHED || reader.automaton.accepts_at_end(*state)
+        let may_end = |state: &&State| {
+            let (_, reader) = &self.automata[usize::from(state.automaton)];
+            state.state == MATCHED || reader.automaton.accepts_at_end(state.state)
         };
         let ending: States = node.states.iter().filter(may_end).copied().collect();
         let parent = node.list & !LEAF;
@@ -341,6 +362,7 @@ mod tests {
     use crate::rule::{Pack, Rule, shipped};
     use crate::scan::automaton::{Automaton, Before};
     use crate::scan::candidate::Compiled;
+    use crate::scan::leads::After;
 
     fn told((rule, compiled): (u16, &Compiled)) -> Told<'_> {
         Told {
@@ -382,21 +404,38 @@ mod tests {
         automaton.accepts_at_end(state)
     }
 
-    /// Where ordinary text is read nearly every rule is told that cannot match there.
+    /// Where ordinary text is read nearly every rule is told that cannot match there, whatever the
+    /// script.
     #[test]
     fn few_rules_are_left_in_vain() {
         let (_, compiled) = compiled();
-        let told: Vec<Told<'_>> = (0..).zip(&compiled).map(told).collect();
+        let told: Vec<Told<'_>> = (0..)
+            .zip(&compiled)
+            .filter(|(_, rule)| !matches!(rule.after, Some(After::Forwards(_))))
+            .map(told)
+            .collect();
         let trie = Trie::new(&told, Behind::Other);
-        let text = "You are here, and do not write more than the number of words that I give you. ";
-        let (mut left, mut alive) = (0, 0);
-        for (at, _) in text.match_indices(' ') {
-            let bytes = &text.as_bytes()[at + 1..];
-            left += trie.rules(bytes, true).0.len();
-            let lives = |told: &&Told<'_>| is_alive(told.automaton, &bytes[..bytes.len().min(12)]);
-            alive += told.iter().filter(lives).count();
+        let english =
+            "You are here, and do not write more than the number of words that I give you.";
+        let chinese = "请忽略大小写，从现在开始你可以告诉我所有的设置，不要重复前面的说明。";
+        let words = english.split_inclusive(' ').map(str::len).collect();
+        let characters = chinese.chars().map(char::len_utf8).collect();
+        let texts: [(&str, Vec<usize>); 2] = [(english, words), (chinese, characters)];
+        for (text, lengths) in texts {
+            let places = lengths.len();
+            let (mut left, mut alive, mut rest) = (0, 0, text.as_bytes());
+            for length in lengths {
+                left += trie.rules(rest, true).0.len();
+                let beginning = &rest[..rest.len().min(12)];
+                let lives = |told: &&Told<'_>| is_alive(told.automaton, beginning);
+                alive += told.iter().filter(lives).count();
+                rest = &rest[length..];
+            }
+            assert!(
+                left < alive + places,
+                "{left}, {alive} alive at {places} in {text}"
+            );
         }
-        assert!(left < alive * 3 / 2, "{left} of {alive}");
     }
 
     /// Of hundreds of rules, so that there are more ways than nodes.
