@@ -32,6 +32,7 @@ pub(crate) mod flags;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod rarity;
+mod sample;
 mod tables;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -7,6 +7,12 @@
 use super::Window;
 use super::bytes::{ByteSet, iter};
 
+/// A sample of ordinary text, put together from letters and answers written for it, in English and
+/// some of them in nineteen other languages, from this repository's documents and code as they
+/// were, and from chat events, logs and tables. It decides nothing but how fast texts like it are
+/// read.
+pub(crate) const ORDINARY: &[u8] = include_bytes!("ordinary.txt");
+
 const FLOOR: u16 = 8;
 
 /// By byte, below 128; the bytes of other characters are taken for equally common.

@@ -2,6 +2,7 @@
 
 use super::bytes::iter;
 use super::rarity::rate;
+use super::sample::Sample;
 use super::{BLOCK, WINDOW_BYTES, Window, bucket};
 
 /// The bytes that decide a block: its places and their neighbours.
@@ -58,6 +59,7 @@ pub(super) struct Set {
 impl Tables {
     /// As few sets as do: one more must keep out hits that cost more than it does.
     pub(super) fn new(windows: Vec<Window>) -> Tables {
+        let mut sample = Sample::new();
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
         for sets in (0..=SETS_MAX).map(|doubled| 1_usize << doubled) {
@@ -66,7 +68,7 @@ impl Tables {
             if windows.len() > sets * SET_BUCKETS * CROWD && !is_last {
                 continue;
             }
-            let buckets = bucket::group(windows.clone(), sets * SET_BUCKETS);
+            let buckets = bucket::group(windows.clone(), sets * SET_BUCKETS, &mut sample);
             let rate: f32 = buckets.iter().map(rate).sum();
             let used = buckets.len().div_ceil(SET_BUCKETS);
             let cost = used as f32 * SET_COST + rate * BLOCK as f32;

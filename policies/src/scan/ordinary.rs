@@ -4,15 +4,11 @@
 //! The answer is counted: a sample is read along, and every node keeps the places of it that come
 //! there. Where the sample is too small to come, what stands beside what in it tells at least which
 //! of two nodes is likelier.
-//!
-//! The sample (`ordinary.txt`) is put together from letters and answers written for it, in English
-//! and some of them in nineteen other languages, from this repository's documents and code as they
-//! were, and from chat events, logs and tables. It decides nothing but how fast texts like it are
-//! read.
 
 use std::sync::LazyLock;
 
 use super::told::{Behind, CLASSES, class_of};
+use crate::prefilter::rarity;
 
 /// What stands beside what counts for so many times less than what was seen.
 const GUESS: f32 = 0.25;
@@ -51,8 +47,7 @@ pub(super) struct Divided<'a> {
 impl Ordinary {
     /// The one that there is.
     pub(super) fn get() -> &'static Ordinary {
-        static SAMPLE: LazyLock<Ordinary> =
-            LazyLock::new(|| Ordinary::new(include_bytes!("ordinary.txt")));
+        static SAMPLE: LazyLock<Ordinary> = LazyLock::new(|| Ordinary::new(rarity::ORDINARY));
         &SAMPLE
     }
 
