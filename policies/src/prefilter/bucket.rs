@@ -94,7 +94,7 @@ fn choose(buckets: &[Bucket], sample: &Sample, (window, through): &(Window, Thro
         };
         // What is seen can only be added.
         if growth < least && bucket.union.is_some() {
-            growth += sample.growth(&bucket.sampled, through);
+            growth += sample.growth(&bucket.sampled, through, least - growth);
         }
         if growth < least {
             (least, chosen) = (growth, index);

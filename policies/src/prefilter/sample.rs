@@ -15,6 +15,9 @@ use super::{WINDOW_BYTES, Window};
 /// How many places are looked at, in words of a bit each.
 const WORDS: usize = 320;
 
+/// So many words are looked at before it is asked whether that is enough.
+const STRIDE: usize = 16;
+
 /// A bit for each place that is looked at.
 type Places = [u64; WORDS];
 
@@ -34,8 +37,8 @@ pub(super) type Through = [u32; WINDOW_BYTES];
 pub(super) struct Union {
     /// By byte of the window.
     places: Box<[Places]>,
-    /// At how many places all of it.
-    seen: u32,
+    /// The places that let all of it through.
+    seen: Box<Places>,
 }
 
 // === impl Sample ===
@@ -82,7 +85,7 @@ impl Sample {
     pub(super) fn empty(&self) -> Union {
         Union {
             places: vec![[0; WORDS]; WINDOW_BYTES].into_boxed_slice(),
-            seen: 0,
+            seen: Box::new([0; WORDS]),
         }
     }
 
@@ -93,30 +96,40 @@ impl Sample {
                 add(places, &self.through[*number as usize]);
             }
         }
-        let mut all = [u64::MAX; WORDS];
+        *union.seen = [u64::MAX; WORDS];
         for places in &*union.places {
-            all.iter_mut()
-                .zip(places)
-                .for_each(|(all, places)| *all &= places);
+            let both = union.seen.iter_mut().zip(places);
+            both.for_each(|(seen, places)| *seen &= places);
         }
-        union.seen = count(&all);
     }
 
-    /// How much more of the text a union lets through with another window.
-    pub(super) fn growth(&self, union: &Union, window: &Through) -> f32 {
-        let mut all = [u64::MAX; WORDS];
-        for (places, number) in union.places.iter().zip(window) {
-            let through = &self.through[*number as usize];
-            for ((all, places), through) in all.iter_mut().zip(places).zip(through) {
-                *all &= places | through;
+    /// How much more of the text a union lets through with another window; no less than `enough`
+    /// if it is that much.
+    pub(super) fn growth(&self, union: &Union, window: &Through, enough: f32) -> f32 {
+        let mut more = 0;
+        for from in (0..WORDS).step_by(STRIDE) {
+            let mut all = [u64::MAX; STRIDE];
+            for (places, number) in union.places.iter().zip(window) {
+                let places = &places[from..from + STRIDE];
+                let through = &self.through[*number as usize][from..from + STRIDE];
+                for (all, (places, through)) in all.iter_mut().zip(places.iter().zip(through)) {
+                    *all &= places | through;
+                }
+            }
+            let seen = &union.seen[from..from + STRIDE];
+            let new = all.iter().zip(seen).map(|(all, seen)| all & !seen);
+            more += new.map(u64::count_ones).sum::<u32>();
+            if share(more) >= enough {
+                break;
             }
         }
-        (count(&all) - union.seen) as f32 / (WORDS * 64) as f32
+        share(more)
     }
 }
 
-fn count(places: &Places) -> u32 {
-    places.iter().map(|word| word.count_ones()).sum()
+/// The share of the text that so many places are.
+fn share(places: u32) -> f32 {
+    places as f32 / (WORDS * 64) as f32
 }
 
 fn add(places: &mut Places, others: &Places) {
