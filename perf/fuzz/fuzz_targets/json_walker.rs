@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| penstock_fuzz::json_walker(data));
+libfuzzer_sys::fuzz_target!(init: penstock_fuzz::load_policies(), |data: &[u8]| {
+    penstock_fuzz::json_walker(data)
+});

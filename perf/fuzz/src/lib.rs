@@ -31,7 +31,7 @@ mod policy;
 mod record;
 
 pub use http::{chunk_decoder, request_head, response_head};
-pub use policy::{imported_rules, json_walker, sse_reader};
+pub use policy::{imported_rules, json_walker, load_policies, sse_reader};
 pub use record::{frame_decoder, segment_reader};
 
 /// The first byte of the input as a choice, and the rest.
