@@ -1,8 +1,8 @@
 //! Which places of a sample of ordinary text let which bytes through.
 //!
 //! How common a window is that stands for several, cannot be told from how common its bytes are:
-//! what stands side by side in a text is not independent, and ` the ` stands a thousand times as
-//! often as its five bytes would by chance. So places of the sample are looked at themselves.
+//! what stands side by side in a text is not independent, and ` the ` stands thousands of times as
+//! often in English as its five bytes would by chance. So places of the sample are looked at themselves.
 
 use std::collections::HashMap;
 
@@ -17,6 +17,8 @@ const WORDS: usize = 320;
 
 /// So many words are looked at before it is asked whether that is enough.
 const STRIDE: usize = 16;
+
+const _: () = assert!(WORDS.is_multiple_of(STRIDE));
 
 /// A bit for each place that is looked at.
 type Places = [u64; WORDS];
@@ -135,5 +137,48 @@ fn share(places: u32) -> f32 {
 fn add(places: &mut Places, others: &Places) {
     for (word, bits) in places.iter_mut().zip(others) {
         *word |= bits;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bytes::{contains, insert};
+    use super::*;
+
+    fn window(classes: [&[u8]; 3]) -> Window {
+        let mut window = Window([ALL; WINDOW_BYTES]);
+        for (class, bytes) in window.0.iter_mut().zip(classes) {
+            *class = [0; 4];
+            bytes.iter().for_each(|byte| insert(class, *byte));
+        }
+        window
+    }
+
+    /// The places that let every class of some windows' union through, by definition.
+    fn counted(windows: &[&Window]) -> u32 {
+        let (count, last) = (WORDS * 64, ORDINARY.len() - WINDOW_BYTES);
+        let through = |place: &usize| {
+            let bytes = &ORDINARY[last * place / count..];
+            let some = |at: usize| windows.iter().any(|w| contains(&w.0[at], bytes[at]));
+            (0..WINDOW_BYTES).all(some)
+        };
+        (0..count).filter(through).count() as u32
+    }
+
+    #[test]
+    fn what_a_union_lets_through_is_counted() {
+        let [the, on] = [[b" ", b"t", b"h"], [b"e", b"o", b"n"]].map(|c| window(c.map(|b| &b[..])));
+        let mut sample = Sample::new();
+        let [first, second] = [&the, &on].map(|window| sample.through(window));
+        let mut union = sample.empty();
+        sample.add(&mut union, std::iter::once(&first));
+        let (alone, both) = (counted(&[&the]), counted(&[&the, &on]));
+        assert!(alone > 0 && both > alone);
+        assert_eq!(sample.growth(&sample.empty(), &first, 1.0), share(alone));
+        assert_eq!(sample.growth(&union, &second, 1.0), share(both - alone));
+        // No more is counted than it takes to see that it is enough.
+        let all = share(both - alone);
+        let some = sample.growth(&union, &second, all / 4.0);
+        assert!(some >= all / 4.0 && some < all, "{some} of {all}");
     }
 }
