@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use penstock_policies::mask::Vault;
 use penstock_policies::{
     Action, CountedTokens, DecodeBounds, Direction, FINDINGS_MAX, Finding, RequestBody,
@@ -18,8 +19,8 @@ use super::hold::{Held, Holding};
 use crate::http1::{Method, RequestHead};
 use crate::tap::Moment;
 
-/// Bodies up to this size travel in one write with their head.
-const JOINED_BYTES_MAX: usize = 64 * 1024;
+/// Bodies up to this size are copied behind their head: two pieces cost the kernel more than that.
+const JOINED_BYTES_MAX: usize = 4 * 1024;
 
 /// A call whose request is on its way.
 pub struct Forwarded {
@@ -33,12 +34,13 @@ pub struct Forwarded {
 }
 
 /// The request in the form in which the upstream gets it: a head, and a body that is separate only
-/// when it is too large to be copied behind the head.
+/// when it is too large to be copied behind the head. A copy of it shares the bytes.
+#[derive(Clone)]
 pub struct UpstreamRequest {
     /// Head, and the body where it is small.
-    pub head: Vec<u8>,
-    /// The body where it is large.
-    pub body: Option<Vec<u8>>,
+    pub head: Bytes,
+    /// The body where it is large; else empty.
+    pub body: Bytes,
 }
 
 /// A request whose head is judged and whose body is unpacked: to be inspected.
@@ -302,7 +304,8 @@ impl Admitted {
         body: Vec<u8>,
     ) -> Result<UpstreamRequest, (Answer, Outcome)> {
         let node = &self.call.core.node;
-        let mut out = Vec::with_capacity(1024 + body.len().min(JOINED_BYTES_MAX));
+        let joined = body.len() <= JOINED_BYTES_MAX;
+        let mut out = Vec::with_capacity(1024 + if joined { body.len() } else { 0 });
         UpstreamHead {
             head,
             host: &node.upstream_host,
@@ -326,16 +329,15 @@ impl Admitted {
                 Outcome::GatewayFailed,
             )
         })?;
-        if body.len() <= JOINED_BYTES_MAX {
+        let body = if joined {
             out.extend_from_slice(&body);
-            return Ok(UpstreamRequest {
-                head: out,
-                body: None,
-            });
-        }
+            Bytes::new()
+        } else {
+            Bytes::from(body)
+        };
         Ok(UpstreamRequest {
-            head: out,
-            body: Some(body),
+            head: Bytes::from(out),
+            body,
         })
     }
 }

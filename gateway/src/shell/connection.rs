@@ -17,7 +17,7 @@ use super::io::Io;
 use super::relay;
 use super::timers::Deadline;
 use super::tls::Tls;
-use super::wait::{Event, readable, write};
+use super::wait::{Event, readable, readable_behind, write};
 use super::worker::Worker;
 use crate::exchange::{Admitted, Answer, Inspected, Peer, Refused, admit, shed};
 use crate::http1::{
@@ -317,7 +317,8 @@ impl Connection<'_> {
             if body.len() == length {
                 return Ok(body);
             }
-            self.more(&mut pace, body.len()).await?;
+            let left = length - body.len();
+            self.more(&mut pace, &mut body, Some(left)).await?;
         }
     }
 
@@ -340,15 +341,26 @@ impl Connection<'_> {
                     return Ok(body);
                 }
             }
-            self.more(&mut pace, body.len()).await?;
+            self.more(&mut pace, &mut body, None).await?;
         }
     }
 
-    /// Waits for more of a body; fails when it comes slower than it must.
-    async fn more(&mut self, pace: &mut Pace, received: usize) -> Result<(), BodyFault> {
+    /// Waits for more of a body; fails when it comes slower than it must. Where it is known how much
+    /// is left, and that this follows as it is, it may be behind the body afterwards.
+    async fn more(
+        &mut self,
+        pace: &mut Pace,
+        body: &mut Vec<u8>,
+        left: Option<usize>,
+    ) -> Result<(), BodyFault> {
+        let received = body.len();
         loop {
             self.deadline.set(pace.next_look());
-            match readable(&mut self.io, &self.deadline).await {
+            let event = match left {
+                Some(left) => readable_behind(&mut self.io, body, left, &self.deadline).await,
+                None => readable(&mut self.io, &self.deadline).await,
+            };
+            match event {
                 Event::Data => return Ok(()),
                 Event::Gone | Event::Broken => return Err(BodyFault::Gone),
                 Event::Due if self.deadline.take_cut() => return Err(BodyFault::CutOff),

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use compio::BufResult;
+use compio::buf::{IntoInner, IoBuf};
 use compio::driver::BufferRef;
 use compio::io::{AsyncRead, AsyncReadManaged, AsyncWrite};
 use compio::net::{TcpStream, UnixStream};
@@ -19,12 +21,15 @@ use super::tls::Tls;
 
 /// Read size when the core's buffer pool is exhausted.
 const OWN_BUFFER_BYTES: usize = 8 * 1024;
+/// Room that a body which has just begun is given at a time; more of it gets more, in proportion to
+/// what came, since what is announced costs its sender nothing.
+const BEHIND_BYTES_MIN: usize = 16 * 1024;
 
 /// A connected stream.
 pub(super) struct Io {
     socket: Socket,
     tls: Option<Box<Tls>>,
-    reading: Option<Pin<Box<dyn Future<Output = io::Result<Chunk>>>>>,
+    reading: Option<Reading>,
     /// Received and not yet consumed, in the clear.
     input: Vec<u8>,
     consumed: usize,
@@ -38,10 +43,15 @@ enum Socket {
     Unix(UnixStream),
 }
 
+/// A read under way.
+type Reading = Pin<Box<dyn Future<Output = io::Result<Chunk>>>>;
+
 /// What one read brought.
 enum Chunk {
     Pooled(BufferRef),
     Own(Vec<u8>),
+    /// A body that was read on into, and how long it was before.
+    Behind(Vec<u8>, usize),
     End,
 }
 
@@ -125,34 +135,11 @@ impl Io {
             if self.ended {
                 return Poll::Ready(Ok(0));
             }
-            let reading = self
-                .reading
-                .get_or_insert_with(|| Box::pin(read(self.socket.clone())));
-            let chunk = ready!(reading.as_mut().poll(cx));
-            self.reading = None;
-            let bytes: &[u8] = match &chunk {
-                Ok(Chunk::Pooled(buffer)) => buffer,
-                Ok(Chunk::Own(buffer)) => buffer,
-                Ok(Chunk::End) => &[],
-                Err(_) => {
-                    self.ended = true;
-                    return Poll::Ready(chunk.map(|_| 0));
-                }
-            };
-            if bytes.is_empty() {
-                self.ended = true;
+            let begin = |socket| -> Reading { Box::pin(read(socket)) };
+            let Some(chunk) = ready!(self.poll_chunk(cx, begin))? else {
                 return Poll::Ready(Ok(0));
-            }
-            if self.consumed > 0 {
-                self.input.drain(..self.consumed);
-                self.consumed = 0;
-            }
-            let before = self.input.len();
-            match &mut self.tls {
-                None => self.input.extend_from_slice(bytes),
-                Some(tls) => tls.receive(bytes, &mut self.input)?,
-            }
-            let gained = self.input.len() - before;
+            };
+            let gained = self.take_in(&chunk)?;
             // A TLS record may carry no application data (a ticket, a key update): read on. What
             // the session wants to send in return leaves with the next write.
             if gained > 0 {
@@ -162,6 +149,63 @@ impl Io {
                 self.ended = true;
             }
         }
+    }
+
+    /// Reads up to `left` more bytes straight behind `body`, or into [`Io::input`] where they cannot
+    /// come without a copy: under TLS, and while there is input. While it is pending this stream has
+    /// the body.
+    pub(super) fn poll_fill_behind(
+        &mut self,
+        body: &mut Vec<u8>,
+        left: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.ended || self.tls.is_some() || !self.input().is_empty() {
+            return self.poll_fill(cx);
+        }
+        let begin = |socket| -> Reading {
+            let body = std::mem::take(body);
+            let room = left.min((3 * body.len()).max(BEHIND_BYTES_MIN));
+            Box::pin(read_behind(socket, body, room))
+        };
+        match ready!(self.poll_chunk(cx, begin))? {
+            Some(Chunk::Behind(filled, before)) => {
+                let gained = filled.len() - before;
+                *body = filled;
+                Poll::Ready(Ok(gained))
+            }
+            Some(chunk) => Poll::Ready(self.take_in(&chunk)),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// The read under way, or a new one; `None` at the end of the stream.
+    fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: impl FnOnce(Socket) -> Reading,
+    ) -> Poll<io::Result<Option<Chunk>>> {
+        let reading = self
+            .reading
+            .get_or_insert_with(|| begin(self.socket.clone()));
+        let chunk = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        self.ended = !chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+        Poll::Ready(chunk.map(|chunk| (!self.ended).then_some(chunk)))
+    }
+
+    /// Takes what was read into the input; how many bytes that gained.
+    fn take_in(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        if self.consumed > 0 {
+            self.input.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        let before = self.input.len();
+        match &mut self.tls {
+            None => self.input.extend_from_slice(chunk),
+            Some(tls) => tls.receive(chunk, &mut self.input)?,
+        }
+        Ok(self.input.len() - before)
     }
 
     /// Looks without waiting: `true` when the other side has sent something or has gone. For a
@@ -186,16 +230,17 @@ impl Io {
         }
     }
 
-    /// A write that leaves this stream free to be read meanwhile. In the clear only: under TLS
-    /// nothing would be encrypted, so there it fails.
+    /// Writes both, one behind the other, and leaves this stream free to be read meanwhile. In the
+    /// clear only: under TLS nothing would be encrypted, so there it fails.
     pub(super) fn write_aside(
         &self,
-        bytes: Vec<u8>,
-    ) -> impl Future<Output = io::Result<Vec<u8>>> + 'static {
+        head: Bytes,
+        body: Bytes,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
         let socket = self.tls.is_none().then(|| self.socket.clone());
         async move {
             match socket {
-                Some(mut socket) => socket.write_all(bytes).await,
+                Some(mut socket) => socket.write_both(head, body).await,
                 None => Err(io::ErrorKind::Unsupported.into()),
             }
         }
@@ -227,18 +272,13 @@ impl Io {
     /// Reads until the handshake advanced; application data that came along stays in the input.
     async fn fill_handshake(&mut self) -> io::Result<()> {
         let chunk = read(self.socket.clone()).await?;
-        let bytes: &[u8] = match &chunk {
-            Chunk::Pooled(buffer) => buffer,
-            Chunk::Own(buffer) => buffer,
-            Chunk::End => &[],
-        };
-        if bytes.is_empty() {
+        if chunk.is_empty() {
             self.ended = true;
             return Ok(());
         }
         match &mut self.tls {
             Some(tls) => {
-                let outcome = tls.receive(bytes, &mut self.input);
+                let outcome = tls.receive(&chunk, &mut self.input);
                 if outcome.is_err() && tls.wants_write() {
                     // The alert that says why.
                     let mut records = Vec::new();
@@ -274,11 +314,25 @@ impl Io {
     }
 }
 
+// === impl Chunk ===
+
+impl std::ops::Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Pooled(buffer) => buffer,
+            Self::Own(buffer) => buffer,
+            Self::Behind(body, before) => &body[*before..],
+            Self::End => &[],
+        }
+    }
+}
+
 // === impl Socket ===
 
 impl Socket {
     async fn write_all(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-        use compio::buf::{IntoInner, IoBuf};
         let mut slice = bytes.slice(..);
         loop {
             if slice.as_init().is_empty() {
@@ -296,6 +350,31 @@ impl Socket {
             }
             let begin = returned.begin() + count;
             slice = returned.into_inner().slice(begin..);
+        }
+    }
+
+    async fn write_both(&mut self, mut head: Bytes, mut body: Bytes) -> io::Result<()> {
+        loop {
+            if head.is_empty() {
+                std::mem::swap(&mut head, &mut body);
+            }
+            if head.is_empty() {
+                return Ok(());
+            }
+            let both = [head.clone(), body.clone()];
+            let outcome = match (&mut *self, body.is_empty()) {
+                (Self::Tcp(stream), true) => stream.write(head.clone()).await.0,
+                (Self::Tcp(stream), false) => stream.write_vectored(both).await.0,
+                (Self::Unix(stream), true) => stream.write(head.clone()).await.0,
+                (Self::Unix(stream), false) => stream.write_vectored(both).await.0,
+            };
+            let count = outcome?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let of_head = count.min(head.len());
+            head.advance(of_head);
+            body.advance(count - of_head);
         }
     }
 }
@@ -319,4 +398,16 @@ async fn read(mut socket: Socket) -> io::Result<Chunk> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// One read of at most `room` bytes, behind what `body` holds.
+async fn read_behind(mut socket: Socket, mut body: Vec<u8>, room: usize) -> io::Result<Chunk> {
+    let before = body.len();
+    body.reserve_exact(room);
+    let behind = body.slice(before..before + room);
+    let BufResult(outcome, behind) = match &mut socket {
+        Socket::Tcp(stream) => stream.read(behind).await,
+        Socket::Unix(stream) => stream.read(behind).await,
+    };
+    outcome.map(|_| Chunk::Behind(behind.into_inner(), before))
 }

@@ -131,8 +131,9 @@ async fn settled(worker: &Worker) -> bool {
 /// Sends the request on a pooled connection or a new one.
 ///
 /// A pooled connection may have died while it rested. It is looked at before use, and where the
-/// write fails the request, of which the model cannot have received the whole, is sent once more on
-/// a new connection. After a write that succeeded nothing is sent again: the model may have begun.
+/// write fails, or the connection ends in its midst, the request, of which the model cannot have
+/// received the whole, is sent once more on a new connection. After a write that succeeded nothing
+/// is sent again: the model may have begun.
 ///
 /// `None` when the client went away meanwhile.
 async fn send(
@@ -140,49 +141,52 @@ async fn send(
     request: UpstreamRequest,
 ) -> Result<Option<Io>, Answer> {
     let worker = connection.worker;
-    let UpstreamRequest { head, body } = request;
-    // A body too large to keep a copy of goes on a new connection, where there is nothing to retry.
-    if body.is_none() {
-        while let Some(mut upstream) = take_pooled(worker) {
-            if upstream.disturbed() {
-                continue;
-            }
-            connection
-                .deadline
-                .set(worker.core.node.limits.write_stall.0);
-            match write(&mut upstream, head.clone(), &connection.deadline).await {
-                Ok(_) => return Ok(Some(upstream)),
-                Err(_) => break,
-            }
+    while let Some(mut upstream) = take_pooled(worker) {
+        if upstream.disturbed() {
+            continue;
+        }
+        match hand_over(connection, &mut upstream, &request).await {
+            Sent::Whole => return Ok(Some(upstream)),
+            Sent::Answered if !upstream.input().is_empty() => return Ok(Some(upstream)),
+            Sent::ClientGone => return Ok(None),
+            Sent::Answered | Sent::Failed(_) => break,
         }
     }
     let mut upstream = connect(connection).await?;
-    connection
-        .deadline
-        .set(worker.core.node.limits.write_stall.0);
-    let broke = |error: io::Error| {
-        let what = "broke off while it was sent the request";
-        failed(&error, "upstream_reset", what)
-    };
-    write(&mut upstream, head, &connection.deadline)
-        .await
-        .map_err(broke)?;
-    let Some(body) = body else {
-        return Ok(Some(upstream));
-    };
+    match hand_over(connection, &mut upstream, &request).await {
+        Sent::Whole | Sent::Answered => Ok(Some(upstream)),
+        Sent::ClientGone => Ok(None),
+        Sent::Failed(error) => {
+            let what = "broke off while it was sent the request";
+            Err(failed(&error, "upstream_reset", what))
+        }
+    }
+}
+
+/// Writes the request to one connection.
+async fn hand_over(
+    connection: &mut Connection<'_>,
+    upstream: &mut Io,
+    request: &UpstreamRequest,
+) -> Sent {
+    let UpstreamRequest { head, body } = request.clone();
+    let stall = connection.worker.core.node.limits.write_stall.0;
     let Connection { io, deadline, .. } = connection;
-    deadline.set(worker.core.node.limits.write_stall.0);
-    match write_watching(io, &mut upstream, body, deadline).await {
-        Sent::Whole => Ok(Some(upstream)),
+    deadline.set(stall);
+    if body.is_empty() {
+        // The kernel takes it at once: to watch meanwhile would cost more than it could tell.
+        return match bounded(upstream.write_aside(head, body), deadline).await {
+            Ok(()) => Sent::Whole,
+            Err(error) => Sent::Failed(error),
+        };
+    }
+    let sent = write_watching(io, upstream, head, body, deadline).await;
+    if matches!(sent, Sent::Answered) {
         // An engine may refuse a body before it has all of it. Its answer counts; the connection,
         // on which it still waits for the rest, is not used again.
-        Sent::Answered => {
-            upstream.spoil();
-            Ok(Some(upstream))
-        }
-        Sent::ClientGone => Ok(None),
-        Sent::Failed(error) => Err(broke(error)),
+        upstream.spoil();
     }
+    sent
 }
 
 fn take_pooled(worker: &Worker) -> Option<Io> {

@@ -4,6 +4,8 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use super::io::Io;
 use super::timers::Deadline;
 
@@ -62,6 +64,22 @@ impl Event {
 pub(super) async fn readable(io: &mut Io, deadline: &Deadline) -> Event {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(outcome) = io.poll_fill(cx) {
+            return Poll::Ready(Event::of(&outcome));
+        }
+        deadline.poll_due(cx).map(|()| Event::Due)
+    })
+    .await
+}
+
+/// Waits for up to `left` more bytes of a body, which come straight behind it where they can.
+pub(super) async fn readable_behind(
+    io: &mut Io,
+    body: &mut Vec<u8>,
+    left: usize,
+    deadline: &Deadline,
+) -> Event {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = io.poll_fill_behind(body, left, cx) {
             return Poll::Ready(Event::of(&outcome));
         }
         deadline.poll_due(cx).map(|()| Event::Due)
@@ -135,7 +153,7 @@ pub(super) async fn write(io: &mut Io, bytes: Vec<u8>, deadline: &Deadline) -> i
     .await
 }
 
-/// How a long write to the upstream ended.
+/// How a write to the upstream ended.
 #[derive(Debug)]
 pub(super) enum Sent {
     /// All of it is on its way.
@@ -152,14 +170,15 @@ pub(super) enum Sent {
 pub(super) async fn write_watching(
     client: &mut Io,
     upstream: &mut Io,
-    bytes: Vec<u8>,
+    head: Bytes,
+    body: Bytes,
     deadline: &Deadline,
 ) -> Sent {
-    let mut writing = pin!(upstream.write_aside(bytes));
+    let mut writing = pin!(upstream.write_aside(head, body));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(outcome) = writing.as_mut().poll(cx) {
             return Poll::Ready(match outcome {
-                Ok(_) => Sent::Whole,
+                Ok(()) => Sent::Whole,
                 // What it said before it hung up is worth more than that it did.
                 Err(_) if upstream.poll_fill(cx).is_ready() && !upstream.input().is_empty() => {
                     Sent::Answered

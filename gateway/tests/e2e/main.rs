@@ -32,6 +32,7 @@ mod identity;
 mod introspection;
 mod issuers;
 mod keys;
+mod large_bodies;
 mod listeners;
 mod logout;
 mod messages;

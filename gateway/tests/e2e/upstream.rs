@@ -291,36 +291,6 @@ fn a_client_that_sends_ahead_and_goes_is_noticed_too() {
 }
 
 #[test]
-fn a_large_body_arrives_byte_for_byte() {
-    let stack = Stack::with(|setup| {
-        setup.record = false;
-        setup.policy = "[[grant]]\ngroups = [\"engineers\"]\nmodels = [\"*\"]\n\
-                        operations = [\"infer\"]\n"
-            .to_owned();
-    });
-    let token = stack.token();
-    // Around the size up to which head and body travel together, and far beyond it.
-    for size in [65_000, 66_000, 3 << 20] {
-        for chunk in [None, Some(10_007)] {
-            let text: String = (0..size / 8)
-                .map(|number| format!("{number:07} "))
-                .collect();
-            let mut call = Call::chat(MODEL, &text, false).token(&token);
-            if let Some(bytes) = chunk {
-                call = call.chunked(bytes);
-            }
-            assert_eq!(call.to(stack.address()).unwrap().status(), 200);
-            let seen = stack.double.requests().pop().unwrap();
-            assert_eq!(seen.json()["messages"][0]["content"], text);
-            assert_eq!(
-                seen.field("content-length"),
-                Some(&*seen.body.len().to_string())
-            );
-        }
-    }
-}
-
-#[test]
 fn of_an_answers_fields_the_client_sees_what_is_meant_for_it() {
     let stack = Stack::unrecorded();
     let raw = "HTTP/1.1 200 Fine\r\nContent-Type: application/json\r\nConnection: close, X-Hop\r\n\
