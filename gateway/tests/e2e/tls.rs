@@ -11,10 +11,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use penstock_loadgen::client::{Call, Connection, Head, parse_head};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     SupportedProtocolVersion,
 };
 use serde_json::json;
@@ -83,12 +85,21 @@ impl Pair {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
     ) -> Arc<ClientConfig> {
+        self.trust_with(default_provider(), versions, alpn)
+    }
+
+    /// The same for a client that can do only what `provider` can.
+    fn trust_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&[u8]],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.der().clone())
             .expect("a certificate of ours");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions that the provider has")
             .with_root_certificates(roots)
@@ -257,6 +268,43 @@ fn any_number_of_clients_resume_their_sessions() {
             }
         }
     }
+}
+
+#[test]
+fn of_the_suites_the_cheapest_is_taken_and_each_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::new();
+    pair.write(folder.path());
+    let stack = stack(folder.path());
+    let call = Call::get("/v1/models").token(&stack.token()).bytes();
+    let served = |provider: CryptoProvider, version: &'static SupportedProtocolVersion| {
+        let config = pair.trust_with(provider, &[version], &[b"http/1.1"]);
+        let mut client = Client::under(stack.address(), config).unwrap();
+        client.send(&call);
+        assert_eq!(client.answer().0.status, 200);
+        client.stream.conn.negotiated_cipher_suite().unwrap()
+    };
+    // Clients of this library name AES-256 with SHA-384 first, as OpenSSL's do.
+    for (version, cheapest) in [
+        (&TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        (&TLS13, CipherSuite::TLS13_AES_128_GCM_SHA256),
+    ] {
+        assert_eq!(served(default_provider(), version).suite(), cheapest);
+    }
+    let mut alone = 0;
+    for suite in default_provider().cipher_suites {
+        // The certificate's key is no RSA key.
+        if format!("{:?}", suite.suite()).contains("ECDHE_RSA") {
+            continue;
+        }
+        let provider = CryptoProvider {
+            cipher_suites: vec![suite],
+            ..default_provider()
+        };
+        assert_eq!(served(provider, suite.version()), suite);
+        alone += 1;
+    }
+    assert_eq!(alone, 6);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a subject does with more than it can do.
 //!
-//! First its capacity: a short closed loop. Then an open loop at 0.1 to 3 times that, each point with
+//! First its capacity: a short closed loop of some hundred clients. Then an open loop at 0.1 to 3 times that, each point with
 //! a subject started afresh: requests come at that rate from ever more clients, each with its own
 //! connection, until as many as allowed; who is not answered in time gives up. A subject that copes
 //! goes on answering as many within the objective as it could before (goodput stays flat), refuses
@@ -27,6 +27,11 @@ use crate::subject::Subject;
 pub mod command;
 pub mod picture;
 
+/// So many times the scenario's connections in the loop that says what a subject can do: an open loop
+/// near its limit has hundreds of clients, and for any proxy a request of many costs more than one of
+/// few (`perf/RESULTS.md`, "Overload and memory").
+const CAPACITY_CROWD: usize = 4;
+
 /// How long a subject is driven to see what it can do.
 const CAPACITY_WINDOW: Duration = Duration::from_millis(1000);
 
@@ -43,7 +48,7 @@ const FULL_SHARE: f64 = 0.97;
 /// What to offer.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The kind of traffic; its connections are those of the capacity run.
+    /// The kind of traffic; the capacity run has a multiple of its connections.
     pub scenario: Scenario,
     /// Who is offered it.
     pub subjects: Vec<Subject>,
@@ -152,10 +157,14 @@ impl Course {
         say: &mut dyn FnMut(&str),
     ) -> Result<()> {
         let subject = self.subject;
+        let crowd = Scenario {
+            connections: CAPACITY_CROWD * options.scenario.connections,
+            ..options.scenario
+        };
         self.capacity_per_second = in_folder(folder, |directory| {
             let round = Round {
                 bench,
-                scenario: &options.scenario,
+                scenario: &crowd,
                 subject,
                 window: CAPACITY_WINDOW,
                 sheds: false,
