@@ -1,6 +1,7 @@
 //! The tables of all kernels, and the look that needs no special instructions.
 
 use super::bytes::iter;
+use super::classes::{ABSENT, BEYOND, CLASSES, Classes};
 use super::rarity::rate;
 use super::sample::Sample;
 use super::{BLOCK, WINDOW_BYTES, Window, bucket};
@@ -21,16 +22,11 @@ const CROWD: usize = 16;
 /// What looking a block up in a set costs, in places that are looked at in vain.
 const SET_COST: f32 = 0.18;
 
-/// How many entries a table has: one for each ASCII byte, or for each other one.
-pub(super) const EXACT: usize = 128;
-
-/// What stands for a byte that is not at hand, and may belong to any bucket: DEL, which texts do
-/// not have. Where one does, its neighbours are looked at in vain.
-pub(super) const ABSENT: u8 = 0x7F;
-
 /// All buckets.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
+    /// By which the sets' tables are asked.
+    pub(super) classes: Classes,
     /// Eight to a set, for the kernels that look many places up at once.
     pub(super) sets: Box<[Set]>,
     /// A bit each, for a place alone: by byte of the window, and byte, those it may belong to.
@@ -44,14 +40,14 @@ type Buckets = u128;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Set {
-    /// By byte, below 128.
-    pub(super) exact: [[u8; EXACT]; WINDOW_BYTES],
+    /// By class of a byte below 128, or of one that is absent.
+    pub(super) classed: [[u8; CLASSES]; WINDOW_BYTES],
+    /// By that of any other byte.
+    pub(super) beyond: [[u8; CLASSES]; WINDOW_BYTES],
     /// By the lower half of a byte.
     pub(super) low: [[u8; 16]; WINDOW_BYTES],
     /// By the upper half of a byte.
     pub(super) upper: [[u8; 16]; WINDOW_BYTES],
-    /// By byte, from 128 on.
-    pub(super) beyond: [[u8; EXACT]; WINDOW_BYTES],
 }
 
 // === impl Tables ===
@@ -59,6 +55,8 @@ pub(super) struct Set {
 impl Tables {
     /// As few sets as do: one more must keep out hits that cost more than it does.
     pub(super) fn new(windows: Vec<Window>) -> Tables {
+        let classes = Classes::of(&windows);
+        let windows: Vec<Window> = windows.iter().map(|it| classes.widen(it)).collect();
         let mut sample = Sample::new();
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
@@ -83,7 +81,11 @@ impl Tables {
             }
         }
         Tables {
-            sets: best.chunks(SET_BUCKETS).map(Set::new).collect(),
+            sets: best
+                .chunks(SET_BUCKETS)
+                .map(|buckets| Set::new(buckets, &classes))
+                .collect(),
+            classes,
             single,
         }
     }
@@ -147,25 +149,27 @@ impl Tables {
 // === impl Set ===
 
 impl Set {
-    fn new(buckets: &[Window]) -> Set {
+    fn new(buckets: &[Window], classes: &Classes) -> Set {
         let mut set = Set {
-            exact: [[0; EXACT]; WINDOW_BYTES],
+            classed: [[0; CLASSES]; WINDOW_BYTES],
+            beyond: [[0; CLASSES]; WINDOW_BYTES],
             low: [[0; 16]; WINDOW_BYTES],
             upper: [[0; 16]; WINDOW_BYTES],
-            beyond: [[0; EXACT]; WINDOW_BYTES],
         };
         for (index, bucket) in buckets.iter().enumerate() {
             let bit = 1 << index;
             for (place, class) in bucket.0.iter().enumerate() {
                 for byte in iter(class) {
-                    match set.exact[place].get_mut(usize::from(byte)) {
-                        Some(entry) => *entry |= bit,
-                        None => set.beyond[place][usize::from(byte) - EXACT] |= bit,
-                    }
+                    let class = classes.0[usize::from(byte)];
+                    let kind = match class < BEYOND {
+                        true => &mut set.classed,
+                        false => &mut set.beyond,
+                    };
+                    kind[place][usize::from(class) % CLASSES] |= bit;
                     set.low[place][usize::from(byte & 15)] |= bit;
                     set.upper[place][usize::from(byte >> 4)] |= bit;
                 }
-                set.exact[place][usize::from(ABSENT)] |= bit;
+                set.classed[place][usize::from(ABSENT)] |= bit;
             }
         }
         set

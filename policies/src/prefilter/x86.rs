@@ -5,9 +5,10 @@
 
 use std::arch::x86_64::*;
 
+use super::classes::{ABSENT, CLASSES};
 use super::flags::FLAGS;
-use super::tables::{ABSENT, EXACT, SPAN, Tables};
-use super::{BLOCK, Level, WINDOW_BYTES, first};
+use super::tables::{SPAN, Tables};
+use super::{BATCH_BLOCKS, BLOCK, Level, WINDOW_BYTES, first};
 
 pub(super) fn is_available(level: Level) -> bool {
     match level {
@@ -23,43 +24,63 @@ pub(super) fn is_available(level: Level) -> bool {
 
 /// The masks of the blocks; there must be a byte in each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn vbmi(tables: &Tables, mut rest: &[u8], masks: &mut [u64]) {
-    for mask in masks {
-        let mut neighbours = [_mm512_set1_epi8(ABSENT as i8); WINDOW_BYTES];
-        if rest.len() >= SPAN {
-            for (place, bytes) in neighbours.iter_mut().enumerate() {
-                // SAFETY: `rest` has SPAN bytes: a block behind each place of a window.
-                *bytes = unsafe { _mm512_loadu_epi8(rest.as_ptr().add(place).cast()) };
-            }
-        } else {
-            for (place, bytes) in neighbours.iter_mut().enumerate() {
-                let present = first(rest.len().saturating_sub(place));
-                let start = rest.as_ptr().wrapping_add(place);
-                // SAFETY: what `present` leaves out, and that is all behind `rest`, is not read.
-                *bytes = unsafe { _mm512_mask_loadu_epi8(*bytes, present, start.cast()) };
-            }
-        }
-        *mask = vbmi_block(tables, &neighbours) & first(rest.len());
-        rest = rest.get(BLOCK..).unwrap_or_default();
+pub(super) fn vbmi(tables: &Tables, rest: &[u8], masks: &mut [u64]) {
+    match masks.len() {
+        // A piece of a stream mostly is one.
+        1 => vbmi_blocks::<{ 2 * BLOCK }>(tables, rest, masks),
+        _ => vbmi_blocks::<{ (BATCH_BLOCKS + 1) * BLOCK }>(tables, rest, masks),
     }
 }
 
+/// The same for blocks of which, with the one behind them, no more than so many bytes are read.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn vbmi_block(tables: &Tables, neighbours: &[__m512i; WINDOW_BYTES]) -> u64 {
-    let mut beyond = [0; WINDOW_BYTES];
-    let mut any_beyond = 0;
-    for place in 0..WINDOW_BYTES {
-        beyond[place] = _mm512_movepi8_mask(neighbours[place]);
-        any_beyond |= beyond[place];
+fn vbmi_blocks<const BYTES: usize>(tables: &Tables, rest: &[u8], masks: &mut [u64]) {
+    let mut classes = [ABSENT; BYTES];
+    let quarters = quarters(&tables.classes.0);
+    let read = &rest[..rest.len().min(masks.len() * BLOCK + WINDOW_BYTES - 1)];
+    for (bytes, classes) in read.chunks(BLOCK).zip(classes.as_chunks_mut::<BLOCK>().0) {
+        let present = first(bytes.len());
+        // SAFETY: what `present` leaves out, and that is all behind `bytes`, is not read.
+        let bytes = unsafe { _mm512_maskz_loadu_epi8(present, bytes.as_ptr().cast()) };
+        let classed = entries(&quarters, bytes);
+        // SAFETY: there is room for a block.
+        unsafe { _mm512_mask_storeu_epi8(classes.as_mut_ptr().cast(), present, classed) };
     }
+    for (mask, at) in masks.iter_mut().zip((0..).step_by(BLOCK)) {
+        let mut neighbours = [_mm512_setzero_si512(); WINDOW_BYTES];
+        let mut beyond = [0; WINDOW_BYTES];
+        let mut any_beyond = 0;
+        for place in 0..WINDOW_BYTES {
+            let behind = &classes[at + place..at + place + BLOCK];
+            // SAFETY: that is a block.
+            neighbours[place] = unsafe { _mm512_loadu_epi8(behind.as_ptr().cast()) };
+            beyond[place] = _mm512_movepi8_mask(neighbours[place]);
+            any_beyond |= beyond[place];
+        }
+        let found = match any_beyond {
+            0 => vbmi_block::<false>(tables, &neighbours, &beyond),
+            _ => vbmi_block::<true>(tables, &neighbours, &beyond),
+        };
+        *mask = found & first(rest.len() - at);
+    }
+}
+
+/// The places of a block at which a window may begin, by the classes of the places' neighbours, of
+/// which some may be those of bytes from 128 on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn vbmi_block<const BEYOND: bool>(
+    tables: &Tables,
+    neighbours: &[__m512i; WINDOW_BYTES],
+    beyond: &[u64; WINDOW_BYTES],
+) -> u64 {
     let mut any = _mm512_setzero_si512();
     for set in &tables.sets {
         let mut buckets = _mm512_set1_epi8(-1);
         for place in 0..WINDOW_BYTES {
-            let mut looked = look(&set.exact[place], neighbours[place]);
-            if any_beyond != 0 {
-                // The upper bit of an index is not read.
+            let mut looked = look(&set.classed[place], neighbours[place]);
+            if BEYOND {
                 let others = look(&set.beyond[place], neighbours[place]);
                 looked = _mm512_mask_blend_epi8(beyond[place], looked, others);
             }
@@ -70,19 +91,39 @@ fn vbmi_block(tables: &Tables, neighbours: &[__m512i; WINDOW_BYTES]) -> u64 {
     _mm512_test_epi8_mask(any, any)
 }
 
-/// The entries of a table by the lower seven bits of each byte.
+/// The entries of a table by the lower six bits of each byte.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn look(table: &[u8; EXACT], bytes: __m512i) -> __m512i {
-    let table = table.as_ptr();
-    // SAFETY: a table has 128 entries.
-    let (lower, upper) = unsafe {
-        (
-            _mm512_loadu_epi8(table.cast()),
-            _mm512_loadu_epi8(table.add(64).cast()),
-        )
+fn look(table: &[u8; CLASSES], bytes: __m512i) -> __m512i {
+    // SAFETY: a table has 64 entries.
+    let table = unsafe { _mm512_loadu_epi8(table.as_ptr().cast()) };
+    _mm512_permutexvar_epi8(bytes, table)
+}
+
+/// A table of 256 entries in four registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn quarters(table: &[u8; 256]) -> [__m512i; 4] {
+    let quarter = |at: usize| {
+        // SAFETY: the table has four quarters of 64 entries.
+        unsafe { _mm512_loadu_epi8(table.as_ptr().add(at * BLOCK).cast()) }
     };
-    _mm512_permutex2var_epi8(lower, bytes, upper)
+    [quarter(0), quarter(1), quarter(2), quarter(3)]
+}
+
+/// Its entries by each byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn entries(quarters: &[__m512i; 4], bytes: __m512i) -> __m512i {
+    let below = _mm512_permutex2var_epi8(quarters[0], bytes, quarters[1]);
+    match _mm512_movepi8_mask(bytes) {
+        0 => below,
+        // The upper bit of an index is not read.
+        beyond => {
+            let above = _mm512_permutex2var_epi8(quarters[2], bytes, quarters[3]);
+            _mm512_mask_blend_epi8(beyond, below, above)
+        }
+    }
 }
 
 /// By flag of the table, the bytes that have it; there are no more than a block.
@@ -91,19 +132,7 @@ pub(super) fn flags(table: &[u8; 256], bytes: &[u8], masks: &mut [u64; FLAGS]) {
     let present = first(bytes.len());
     // SAFETY: what `present` leaves out, and that is all behind `bytes`, is not read.
     let read = unsafe { _mm512_maskz_loadu_epi8(present, bytes.as_ptr().cast()) };
-    let quarter = |at: usize| {
-        // SAFETY: the table has four quarters of 64 entries.
-        unsafe { _mm512_loadu_epi8(table.as_ptr().add(at * BLOCK).cast()) }
-    };
-    let below = _mm512_permutex2var_epi8(quarter(0), read, quarter(1));
-    let beyond = _mm512_movepi8_mask(read);
-    let looked = match beyond {
-        0 => below,
-        _ => {
-            let above = _mm512_permutex2var_epi8(quarter(2), read, quarter(3));
-            _mm512_mask_blend_epi8(beyond, below, above)
-        }
-    };
+    let looked = entries(&quarters(table), read);
     for (flag, mask) in masks.iter_mut().enumerate() {
         *mask = _mm512_mask_test_epi8_mask(present, looked, _mm512_set1_epi8(1 << flag));
     }
