@@ -19,10 +19,10 @@
 //! (`classes`), and a table has an entry for each; those from 128 on have another table, which is only
 //! looked at where there are such bytes. The other kernels know tables of 16 entries only, and ask for
 //! both halves of a byte: they let more through, for the halves of two members of a class may belong to
-//! a third byte. What they do is looked at again, place by place, in tables of whole bytes. Windows
-//! have whole classes everywhere, so that all levels name the same places. With more sets than a kernel
-//! can keep at hand those tables are all that is asked, and so it is with pieces of a few bytes: a token
-//! of a stream is not worth a block.
+//! a third byte. What they do is looked at again, place by place, in tables of whole bytes. With more
+//! sets than a kernel can keep at hand those are all that is asked, and so it is with pieces of a few
+//! bytes: a token of a stream is not worth a block. Where the processor's kernel goes by classes, windows
+//! have whole ones for every level: so all that it can do name the same places.
 
 // The kernels are made of the processor's own instructions.
 #![allow(unsafe_code)]
@@ -143,9 +143,10 @@ impl Prefilter {
     /// Compiles windows for this processor.
     #[must_use]
     pub fn new(windows: Vec<Window>) -> Prefilter {
+        let level = Level::best();
         Prefilter {
-            level: Level::best(),
-            tables: Tables::new(windows),
+            level,
+            tables: Tables::new(windows, level == Level::Vbmi),
         }
     }
 

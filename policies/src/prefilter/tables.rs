@@ -53,10 +53,13 @@ pub(super) struct Set {
 // === impl Tables ===
 
 impl Tables {
-    /// As few sets as do: one more must keep out hits that cost more than it does.
-    pub(super) fn new(windows: Vec<Window>) -> Tables {
+    /// As few sets as do: one more must keep out hits that cost more than it does. Only where it is
+    /// asked by classes does a window have whole ones: others need not let that much through.
+    pub(super) fn new(mut windows: Vec<Window>, by_classes: bool) -> Tables {
         let classes = Classes::of(&windows);
-        let windows: Vec<Window> = windows.iter().map(|it| classes.widen(it)).collect();
+        if by_classes {
+            windows = windows.iter().map(|it| classes.widen(it)).collect();
+        }
         let mut sample = Sample::new();
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
