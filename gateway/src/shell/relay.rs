@@ -190,6 +190,9 @@ async fn hand_over(
 }
 
 fn take_pooled(worker: &Worker) -> Option<Io> {
+    if worker.pool.borrow().count() == 0 {
+        return None;
+    }
     worker.pool.borrow_mut().take(worker.timers.now_ms())
 }
 

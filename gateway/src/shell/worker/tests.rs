@@ -172,9 +172,9 @@ fn a_panic_before_the_answer_is_a_500_and_ends_one_connection() {
 fn a_panic_after_the_answer_began_adds_nothing_to_it() {
     let core = OneCore::start();
     let address = core.address;
-    // A body too large for a kept connection: the pool is first touched when the answer is over.
+    // It is empty, so it is first changed when the answer is over, and then that cannot be.
     let call = Call::chat("m", &"word ".repeat(40_000), false);
-    let borrowed = core.worker.pool.borrow_mut();
+    let borrowed = core.worker.pool.borrow();
     core.serve(move || {
         let mut victim = Connection::tcp(address).unwrap();
         call.over(&mut victim).unwrap();
