@@ -164,8 +164,8 @@ impl Io {
             return self.poll_fill(cx);
         }
         let begin = |socket| -> Reading {
-            let body = std::mem::take(body);
-            let room = left.min((3 * body.len()).max(BEHIND_BYTES_MIN));
+            let mut body = std::mem::take(body);
+            let room = make_room(&mut body, left);
             Box::pin(read_behind(socket, body, room))
         };
         match ready!(self.poll_chunk(cx, begin))? {
@@ -400,14 +400,49 @@ async fn read(mut socket: Socket) -> io::Result<Chunk> {
     }
 }
 
-/// One read of at most `room` bytes, behind what `body` holds.
-async fn read_behind(mut socket: Socket, mut body: Vec<u8>, room: usize) -> io::Result<Chunk> {
+/// Makes room behind a body of which `left` bytes are to come; how many may be read there. It grows
+/// by a multiple of what came, and only when it is nearly full: bytes that trickle in are not moved
+/// each time.
+fn make_room(body: &mut Vec<u8>, left: usize) -> usize {
+    if body.capacity() - body.len() < left.min(BEHIND_BYTES_MIN / 2) {
+        body.reserve_exact(left.min((3 * body.len()).max(BEHIND_BYTES_MIN)));
+    }
+    left.min(body.capacity() - body.len())
+}
+
+/// One read of at most `room` bytes, for which there is room, behind what `body` holds.
+async fn read_behind(mut socket: Socket, body: Vec<u8>, room: usize) -> io::Result<Chunk> {
     let before = body.len();
-    body.reserve_exact(room);
     let behind = body.slice(before..before + room);
     let BufResult(outcome, behind) = match &mut socket {
         Socket::Tcp(stream) => stream.read(behind).await,
         Socket::Unix(stream) => stream.read(behind).await,
     };
     outcome.map(|_| Chunk::Behind(behind.into_inner(), before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However small the pieces are, a body is moved a few times only, and never has more memory than
+    /// in proportion to what came.
+    #[test]
+    fn a_body_that_trickles_in_is_seldom_moved() {
+        const WHOLE: usize = 1 << 20;
+        for piece in [1, 7, 1400, 70_000] {
+            let (mut body, mut moved) = (vec![0], 0);
+            while body.len() < WHOLE {
+                let before = body.capacity();
+                let left = WHOLE - body.len();
+                let room = make_room(&mut body, left);
+                assert!((1..=left).contains(&room));
+                assert!(body.capacity() <= 4 * body.len() + BEHIND_BYTES_MIN);
+                moved += usize::from(body.capacity() != before);
+                body.resize(body.len() + room.min(piece), 0);
+            }
+            assert_eq!(body.len(), WHOLE);
+            assert!(moved <= 8, "{moved} times in pieces of {piece}");
+        }
+    }
 }
