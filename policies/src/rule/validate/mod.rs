@@ -45,7 +45,7 @@ const fn entry(name: &'static str, source: &'static str, accepts: fn(&str) -> bo
 }
 
 /// How many validators there are; their places fit a byte.
-const COUNT: usize = 146;
+const COUNT: usize = 147;
 
 /// All of them, by family.
 static ENTRIES: [Entry; COUNT] = [
@@ -291,6 +291,11 @@ static ENTRIES: [Entry; COUNT] = [
         "random_looking",
         "Sixteen signs, hardly a word among them",
         token::random_looking,
+    ),
+    entry(
+        "random_letters",
+        "Eight letters whose pairs are not those of words",
+        token::random_letters,
     ),
     entry(
         "github_crc",

@@ -1,8 +1,12 @@
 //! Credentials whose own structure says that they are real.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use simd_json::prelude::ValueObjectAccess as _;
+
+use crate::prefilter::rarity::ORDINARY;
 
 /// How many signs a checked token has behind its prefix, and how many of them are the checksum.
 const TOKEN_SIGNS: usize = 36;
@@ -20,6 +24,17 @@ const RANDOM_SWITCHES_MIN: usize = 8;
 /// The shortest run of letters that counts as a word, and the most consonants side by side in one.
 const WORD_SIGNS_MIN: usize = 4;
 const WORD_CONSONANTS_MAX: usize = 4;
+
+/// The fewest pairs of letters that can be told from a word.
+const PAIRS_MIN: usize = 7;
+
+/// How much of all that is written in the sample of ordinary text consists of common pairs, in percent.
+const COMMON_SHARE: u32 = 95;
+
+/// By letter, a bit for each that commonly follows it in words.
+static COMMON_PAIRS: LazyLock<[u32; LETTERS]> = LazyLock::new(common_pairs);
+
+const LETTERS: usize = 26;
 
 /// Three dotted parts of which the first decodes to a JSON object with `alg` (RFC 7519).
 pub(super) fn jwt(value: &str) -> bool {
@@ -60,7 +75,8 @@ fn ends_in_crc(value: &str, signs: usize) -> bool {
 }
 
 /// At least [`RANDOM_SIGNS_MIN`] letters and digits of which no more than half stand in what reads
-/// like words: made by a machine, not named by a person. `user_session_token_2024` is a name.
+/// like words: made by a machine, not named by a person. `user_session_token_2024` is a name. Without
+/// digits their pairs must be [`random_letters`].
 pub(super) fn random_looking(value: &str) -> bool {
     let bytes = value.as_bytes();
     let signs = bytes
@@ -93,7 +109,56 @@ pub(super) fn random_looking(value: &str) -> bool {
         })
         .count();
     let is_mixed = switches >= RANDOM_SWITCHES_MIN;
-    signs >= RANDOM_SIGNS_MIN && digits >= 2 && digits < signs && (is_mixed || 2 * words <= signs)
+    let is_random = match digits {
+        0 | 1 => random_letters(value),
+        _ => digits < signs && (is_mixed || 2 * words <= signs),
+    };
+    signs >= RANDOM_SIGNS_MIN && is_random
+}
+
+/// At least [`PAIRS_MIN`] pairs of neighbouring letters, of which no more than half are such as words
+/// are made of: seven of eight values of eight random letters, and one word in a hundred.
+pub(super) fn random_letters(value: &str) -> bool {
+    let (mut pairs, mut common) = (0, 0);
+    for pair in value.as_bytes().windows(2) {
+        if let (Some(first), Some(second)) = (letter(pair[0]), letter(pair[1])) {
+            pairs += 1;
+            // Alphabets and rows of one letter are no chance.
+            let is_common =
+                second.wrapping_sub(first) <= 1 || COMMON_PAIRS[first] >> second & 1 != 0;
+            common += usize::from(is_common);
+        }
+    }
+    pairs >= PAIRS_MIN && 2 * common <= pairs
+}
+
+/// The number of a letter, whatever its case.
+fn letter(byte: u8) -> Option<usize> {
+    let byte = byte.to_ascii_lowercase();
+    byte.is_ascii_lowercase().then(|| usize::from(byte - b'a'))
+}
+
+/// The commonest pairs of the sample, as many as make [`COMMON_SHARE`] of all.
+fn common_pairs() -> [u32; LETTERS] {
+    let mut counts = vec![(0_u32, 0, 0); LETTERS * LETTERS];
+    for pair in ORDINARY.windows(2) {
+        if let (Some(first), Some(second)) = (letter(pair[0]), letter(pair[1])) {
+            let count = &mut counts[first * LETTERS + second];
+            *count = (count.0 + 1, first, second);
+        }
+    }
+    let all: u32 = counts.iter().map(|(count, ..)| count).sum();
+    counts.sort_unstable_by(|left, right| right.cmp(left));
+    let mut common = [0; LETTERS];
+    let mut seen = 0;
+    for (count, first, second) in counts {
+        if seen * 100 >= all * COMMON_SHARE {
+            break;
+        }
+        seen += count;
+        common[first] |= 1 << second;
+    }
+    common
 }
 
 /// The length of a run of letters that could be read aloud; 0 of any other.
@@ -145,6 +210,7 @@ mod tests {
             "7b3e5d8c-1a9f-4e2b-6c8d-3a5e9f1b7c4d",
             "v1.pjqKbeILsS9prSy4rJKA1mJkK4",
             "u3k62dryb9bpta1j7tfuujp7pvsu57",
+            "OkoSCmCYltq8ZTilnXfbplt",
         ] {
             assert!(random_looking(token), "{token}");
         }
@@ -157,9 +223,31 @@ mod tests {
             "com.example.service.Handler2Factory1",
             "ReplaceThisWithYourKey123",
             "eu-west1-cluster2-node14-volume3",
+            "getAccessTokenFromRequest",
+            "xxxxxxxxxxxxxxxx",
         ] {
             assert!(!random_looking(name), "{name}");
         }
+    }
+
+    #[test]
+    fn letters_are_told_from_words_by_their_pairs() {
+        for random in ["gjbubxsu", "tbvnwmxkqjrhdlcp", "SzsANQcSgpqaWgOrklNRy"] {
+            assert!(random_letters(random), "{random}");
+        }
+        for words in [
+            "password",
+            "Geschwindigkeit",
+            "contraseña",
+            "correcthorsebatterystaple",
+            "abcdefghijklmnopqrstuvwxyz",
+            "XXXXXXXXXX",
+            "gjbubxs",
+        ] {
+            assert!(!random_letters(words), "{words}");
+        }
+        let common: u32 = COMMON_PAIRS.iter().map(|row| row.count_ones()).sum();
+        assert!((150..300).contains(&common), "{common}");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use sha2::{Digest as _, Sha256};
 use sha3::Keccak256;
 
+/// The fewest signs behind a segwit address's prefix: a version, a program of two bytes, a checksum.
+const SEGWIT_SIGNS_MIN: usize = 11;
+
 /// The longest text that is decoded: an address of Monero with a payment id.
 const ADDRESS_SIGNS_MAX: usize = 106;
 
@@ -102,7 +105,7 @@ fn segwit(value: &str, prefixes: &[&str]) -> bool {
     let known = prefixes
         .iter()
         .any(|known| known.eq_ignore_ascii_case(prefix));
-    if !known || upper && lower || !(14..=ADDRESS_SIGNS_MAX).contains(&data.len()) {
+    if !known || upper && lower || !(SEGWIT_SIGNS_MIN..=ADDRESS_SIGNS_MAX).contains(&data.len()) {
         return false;
     }
     let mut remainder = 1;
