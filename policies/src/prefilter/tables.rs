@@ -17,7 +17,7 @@ const SET_BUCKETS: usize = 8;
 const SETS_MAX: u32 = 4;
 
 /// Where buckets would have more windows than this on average, more sets are taken unasked.
-const CROWD: usize = 16;
+const CROWD: usize = 40;
 
 /// What looking a block up in a set costs, in places that are looked at in vain.
 const SET_COST: f32 = 0.18;
@@ -64,10 +64,13 @@ impl Tables {
         let mut best = Vec::new();
         let mut best_cost = f32::INFINITY;
         for sets in (0..=SETS_MAX).map(|doubled| 1_usize << doubled) {
-            // Buckets into which so many crowd let everything through.
+            // Buckets into which so many crowd let everything through; and what more sets keep out
+            // cannot save more than there is.
             let is_last = sets == 1 << SETS_MAX;
             if windows.len() > sets * SET_BUCKETS * CROWD && !is_last {
                 continue;
+            } else if sets as f32 * SET_COST >= best_cost {
+                break;
             }
             let buckets = bucket::group(windows.clone(), sets * SET_BUCKETS, &mut sample);
             let rate: f32 = buckets.iter().map(rate).sum();
