@@ -117,7 +117,7 @@ pub(super) fn random_looking(value: &str) -> bool {
 }
 
 /// At least [`PAIRS_MIN`] pairs of neighbouring letters, of which no more than half are such as words
-/// are made of: seven of eight values of eight random letters, and one word in a hundred.
+/// are made of: three of four values of eight random letters, and hardly a word.
 pub(super) fn random_letters(value: &str) -> bool {
     let (mut pairs, mut common) = (0, 0);
     for pair in value.as_bytes().windows(2) {
@@ -248,6 +248,25 @@ mod tests {
         }
         let common: u32 = COMMON_PAIRS.iter().map(|row| row.count_ones()).sum();
         assert!((150..300).contains(&common), "{common}");
+    }
+
+    #[test]
+    fn most_random_letters_and_hardly_a_word_look_random() {
+        let mut state = 1_u32;
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (state >> 16) as u8 % 26)
+        };
+        let random = |_: &u32| random_letters(&(0..8).map(|_| letter()).collect::<String>());
+        let found = (0..1000).filter(random).count();
+        assert!(found > 700, "{found} of 1000");
+        let text = String::from_utf8_lossy(ORDINARY);
+        let words = text.split(|sign: char| !sign.is_alphabetic());
+        let words: Vec<&str> = words
+            .filter(|word| word.len() >= 8 && word.is_ascii())
+            .collect();
+        let found = words.iter().filter(|word| random_letters(word)).count();
+        assert!(found * 50 < words.len(), "{found} of {}", words.len());
     }
 
     #[test]
