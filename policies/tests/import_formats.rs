@@ -415,6 +415,11 @@ fn hostile_files_are_read_in_time() {
         has_note(&imported, Some("a"), ImportKind::Refused, "dear") || !imported.notes.is_empty()
     );
 
+    // A count beyond any match, in a branch that all ways of running it keep.
+    let counted = "[[rules]]\nid = 'a'\nregex = '(V:^|[ ,])(d{3,}|b(c)?)(?:$|7{93948,}|;(c)?)'\n";
+    let imported = Format::Gitleaks.read("f", counted).expect("it loads");
+    assert_eq!(imported.rules_in_file, 1);
+
     let words: Vec<String> = (0..3000).map(|n| format!("word-{n}")).collect();
     let list = format!(
         "recognizers: [{{name: W, deny_list: [{}]}}]",
@@ -423,4 +428,19 @@ fn hostile_files_are_read_in_time() {
     let imported = Format::Presidio.read("f", &list).expect("it loads");
     assert!(values(&imported, "a WORD-2999, word-30000").contains(&"WORD-2999"));
     assert_eq!(values(&imported, "word-30000"), [""; 0]);
+}
+
+#[test]
+fn a_file_of_which_too_much_cannot_be_run_is_refused() {
+    let hopeless = |count: usize| {
+        let rule = |at| format!("[[rules]]\nid = 'a{at}'\nregex = 'x*[\\s\\S]{{4,}}?y'\n");
+        let rules: String = (0..count).map(rule).collect();
+        Format::Gitleaks.read("f", &rules)
+    };
+    let few = hopeless(3).expect("a few are left out");
+    assert_eq!(few.counts(), (0, 0, 3));
+    let faults = hopeless(200).expect_err("loading it would take too long");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].reason.contains("too many expressions"), "{faults:?}");
+    assert!(faults[0].line > 3, "it names the rule at which it gave up");
 }

@@ -27,6 +27,10 @@ pub(crate) const TABLE_BYTES_MAX: usize = 512 << 10;
 /// The most memory that making it may take, before the states are trimmed and halved.
 const DETERMINIZE_BYTES_MAX: usize = 8 << 20;
 
+/// The most memory that the sets of states may take of which its states are made: a step goes through a
+/// set for each class of bytes, so this bounds the time that making it takes.
+const SETS_BYTES_MAX: usize = 1 << 20;
+
 /// The most memory of the table while it is made, before bytes that turn out to do the same share
 /// a column.
 const DRAFT_BYTES_MAX: usize = 4 << 20;
@@ -135,7 +139,7 @@ impl Automaton {
                     })
                     .accelerate(false)
                     .dfa_size_limit(Some(DETERMINIZE_BYTES_MAX))
-                    .determinize_size_limit(Some(DETERMINIZE_BYTES_MAX)),
+                    .determinize_size_limit(Some(SETS_BYTES_MAX)),
             )
             .build_from_nfa(&nfa)
             .map_err(|_| too_costly(None))?;

@@ -13,7 +13,8 @@ use super::shape::{
     REGION_BYTES, ROUNDS_COUNTED_MAX, Shape, TAIL_BYTES_MIN, ask_for_keywords, context_of, looser,
     shape,
 };
-use super::{At, IMPORTED_RULES_MAX, ImportKind, ImportNote, Reading};
+use super::tree::Misfit;
+use super::{At, FAILED_ATTEMPTS_MAX, IMPORTED_RULES_MAX, ImportKind, ImportNote, Reading};
 use crate::rule::{
     Allow, Checks, Confidence, Confirm, MATCH_BYTES_MAX, Pattern, Region, Rule, Template,
 };
@@ -189,14 +190,14 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
         ask_for_keywords(reading, at, &draft.keywords, &mut shape);
     }
     let rule = finish(draft, shape);
-    let Err(reason) = runs(&rule) else {
+    let Err(reason) = runs(reading, at, &rule) else {
         return vec![rule];
     };
     let split = split_prefix(&rule);
-    if split.iter().all(|rule| runs(rule).is_ok()) && !split.is_empty() {
+    if split.iter().all(|rule| runs(reading, at, rule).is_ok()) && !split.is_empty() {
         return split;
     }
-    if let Some(shorter) = with_shorter_prefix(&rule, &draft.keywords) {
+    if let Some(shorter) = with_shorter_prefix(reading, at, &rule, &draft.keywords) {
         let what = match (&rule.context, &shorter.context) {
             (None, Some(near)) => format!(
                 "what stands before the secret is dear: its end is asked for, and a whole word \
@@ -216,7 +217,7 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
         ways.extend(with_gaps(&looser, &[counted]));
     }
     for (rules, told) in ways {
-        if rules.iter().all(|rule| runs(rule).is_ok()) {
+        if rules.iter().all(|rule| runs(reading, at, rule).is_ok()) {
             for what in told {
                 reading.note(at, ImportKind::Approximated, what);
             }
@@ -228,7 +229,26 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
 }
 
 /// Can the rule be run, and does it find nothing merely because much text follows a mark?
-fn runs(rule: &Rule) -> Result<(), String> {
+fn runs(reading: &mut Reading, at: &At<'_>, rule: &Rule) -> Result<(), String> {
+    if reading.failed >= FAILED_ATTEMPTS_MAX {
+        return Err("the file has too many that do not run".to_owned());
+    }
+    let result = tried(rule);
+    if result.is_err() {
+        reading.failed += 1;
+        if reading.failed == FAILED_ATTEMPTS_MAX {
+            let reason = format!(
+                "too many expressions cannot be run: {FAILED_ATTEMPTS_MAX} attempts at this rule \
+                 and those before it failed"
+            );
+            let place = at.place;
+            reading.error(at.rule, Misfit { at: place, reason });
+        }
+    }
+    result
+}
+
+fn tried(rule: &Rule) -> Result<(), String> {
     let compiled =
         Compiled::new(rule).map_err(|reason| format!("the expression is too dear: {reason}"))?;
     let longest = rule.pattern.hir.properties().maximum_len();
@@ -374,7 +394,12 @@ pub(super) fn slug(name: &str) -> String {
 /// The rule with as much of what stands before its secret as can be run, and with a word for the
 /// rest where one is sure to stand there whole, or else, where a gap is
 /// left out, the file's own keywords.
-fn with_shorter_prefix(rule: &Rule, keywords: &[String]) -> Option<Rule> {
+fn with_shorter_prefix(
+    reading: &mut Reading,
+    at: &At<'_>,
+    rule: &Rule,
+    keywords: &[String],
+) -> Option<Rule> {
     let parts = flat(rule.after.as_ref()?.hir.clone());
     (1..parts.len()).take(PREFIX_TRIES_MAX).find_map(|from| {
         let tail = trim_outer(parts[from..].to_vec());
@@ -393,7 +418,7 @@ fn with_shorter_prefix(rule: &Rule, keywords: &[String]) -> Option<Rule> {
             context: rule.context.clone().or_else(|| context_of(words)),
             ..rule.clone()
         };
-        runs(&shorter).is_ok().then_some(shorter)
+        runs(reading, at, &shorter).is_ok().then_some(shorter)
     })
 }
 

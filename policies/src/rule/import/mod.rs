@@ -36,6 +36,11 @@ pub const IMPORTED_RULES_MAX: usize = 4096;
 /// The longest expression that is read, in bytes.
 pub const IMPORTED_REGEX_BYTES_MAX: usize = 16 << 10;
 
+/// The most attempts at expressions of one file that may fail: each takes until an automaton has
+/// grown too big, some 50 ms, and loading a file must not take minutes. A file of 222 rules that
+/// people use has 23.
+const FAILED_ATTEMPTS_MAX: u32 = 128;
+
 /// The most expressions in the allow-lists of one rule.
 const ALLOW_PATTERNS_MAX: usize = 256;
 
@@ -174,6 +179,8 @@ struct Reading {
     notes: Vec<ImportNote>,
     errors: Vec<PackError>,
     rules_in_file: usize,
+    /// Attempts at expressions that did not run.
+    failed: u32,
     /// Ids that are taken, each with the number that its next namesake gets.
     ids: HashMap<String, usize>,
 }
@@ -194,6 +201,7 @@ impl Reading {
             notes: Vec::new(),
             errors: Vec::new(),
             rules_in_file: 0,
+            failed: 0,
             ids: HashMap::new(),
         }
     }
