@@ -441,6 +441,9 @@ fn a_file_of_which_too_much_cannot_be_run_is_refused() {
     assert_eq!(few.counts(), (0, 0, 3));
     let faults = hopeless(200).expect_err("loading it would take too long");
     assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].reason.contains("too many expressions"), "{faults:?}");
+    assert!(
+        faults[0].reason.contains("too many expressions"),
+        "{faults:?}"
+    );
     assert!(faults[0].line > 3, "it names the rule at which it gave up");
 }

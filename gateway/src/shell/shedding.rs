@@ -95,8 +95,8 @@ impl Shedding {
         };
         let now = Instant::now();
         let last = self.arrived_at.replace(Some(now));
-        let step = last.map_or(Duration::ZERO, |last| now.duration_since(last));
         let waits = work_done().saturating_sub(marked_work);
+        let step = last.map_or(waits, |last| now.duration_since(last));
         control.borrow_mut().measured(waits, step);
     }
 
@@ -138,6 +138,8 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(10);
+    /// A queue that grows for longer than the allowance.
+    const GROWING: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(60)];
 
     /// Takes processor time, however busy the machine is.
     fn work_for(time: Duration) {
@@ -160,9 +162,9 @@ mod tests {
         let refused = |of| (0..of).filter(|_| shedding.refuses()).count();
         assert_eq!(refused(100), 0, "nothing is known yet");
         shedding.arrived();
-        for _ in 0..control::PATIENCE {
+        for work in GROWING {
             assert_eq!(refused(100), 0, "not yet");
-            marks(&shedding, LIMIT * 5);
+            marks(&shedding, work);
         }
         assert!(refused(100) > 0);
     }
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn a_core_that_stands_still_has_no_queue() {
         let shedding = Shedding::past(LIMIT).unwrap();
-        for _ in 0..2 * control::PATIENCE {
+        for _ in 0..2 * GROWING.len() {
             std::thread::sleep(MARK_INTERVAL);
             shedding.refuses();
             // Another process has the core, or the machine was stopped.
@@ -205,8 +207,8 @@ mod tests {
     #[test]
     fn where_measuring_ends_shedding_ends() {
         let shedding = Shedding::past(LIMIT).unwrap();
-        for _ in 0..control::PATIENCE {
-            marks(&shedding, LIMIT * 5);
+        for work in GROWING {
+            marks(&shedding, work);
         }
         assert!((0..100).any(|_| shedding.refuses()));
         shedding.marks.shutdown(std::net::Shutdown::Both).unwrap();

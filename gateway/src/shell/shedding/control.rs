@@ -3,15 +3,22 @@
 //! Like PIE it moves the share by how far the delay is from where it should be held, and by how
 //! fast it grows, and refuses evenly and not by chance (section 5.2). Three things differ. Its
 //! gains are greater (section 4.2 chooses them for senders that hear of a loss after a round trip;
-//! here a request that is refused is work that is not done, at once). It begins only when some
-//! measurements in a row were beyond the limit, which is its allowance for bursts: engines step a
-//! thousand streams together. And the limit is never less than some of the longest pieces of work:
-//! who waits behind two prompts of a megabyte waits long on a core that has time enough.
+//! here a request that is refused is work that is not done, at once). Its allowance for bursts
+//! (section 4.4) is not given back at once but slowly, and spent only while the delay grows. What
+//! came while the host had the core taken away is soon done by a core that has time enough, though
+//! it waits long at first; a core that has not time enough has used the allowance up at the second
+//! measurement. And the limit is never less than some of the longest pieces of work: who waits
+//! behind two prompts of a megabyte waits long on a core that has time enough.
 
 use std::time::Duration;
 
-/// So many measurements in a row beyond the limit are a queue that stands, and no burst.
-pub(super) const PATIENCE: u32 = 2;
+/// So many measurements in a row beyond the limit are a queue that stands, and no burst: engines
+/// step a thousand streams together.
+const PATIENCE: u32 = 2;
+/// A core that was in time may become later and later for so long before anything is refused.
+const ALLOWANCE: Duration = Duration::from_millis(100);
+/// What comes back of the allowance, as a share of the time in which the core is in time.
+const ALLOWANCE_BACK: f64 = 0.1;
 /// Share for each second by which the queue has grown.
 const GROWTH_GAIN: f64 = 8.0;
 /// Share for each second beyond the limit, for each second that it lasts.
@@ -34,6 +41,8 @@ pub(super) struct Control {
     piece: Duration,
     /// Measurements in a row that were beyond the limit, while nothing is refused.
     late_count: u32,
+    /// What is left of the allowance for bursts.
+    allowance: Duration,
     /// What waited when last measured.
     waits: Duration,
     /// Of new requests, the share to refuse.
@@ -51,6 +60,7 @@ impl Control {
             limit,
             piece: Duration::ZERO,
             late_count: 0,
+            allowance: ALLOWANCE,
             waits: Duration::ZERO,
             share: 0.0,
             owed: 0.0,
@@ -72,10 +82,11 @@ impl Control {
         let limit = self.limit.max(self.piece * PIECES).as_secs_f64();
         let beyond = waits.as_secs_f64() - limit;
         let grown = waits.as_secs_f64() - self.waits.as_secs_f64();
+        let lasted = step.min(STEP_MAX);
         self.waits = waits;
         self.piece = self.piece.mul_f64(PIECE_DECAY);
         if self.share > 0.0 {
-            let lasted = step.min(STEP_MAX).as_secs_f64();
+            let lasted = lasted.as_secs_f64();
             self.share += GROWTH_GAIN * grown + LASTING_GAIN * beyond * lasted;
             if waits.as_secs_f64() < limit / 2.0 {
                 self.share *= (-EASING * lasted).exp();
@@ -85,9 +96,15 @@ impl Control {
             }
         } else if beyond > 0.0 {
             self.late_count += 1;
-            if self.late_count >= PATIENCE {
-                self.share = GROWTH_GAIN * beyond;
+            if grown >= 0.0 {
+                // Of the time since the last measurement the core may have been idle for some.
+                self.allowance = self.allowance.saturating_sub(lasted.min(waits));
+                if self.late_count >= PATIENCE && self.allowance.is_zero() {
+                    self.share = GROWTH_GAIN * beyond;
+                }
             }
+        } else {
+            self.allowance = ALLOWANCE.min(self.allowance + lasted.mul_f64(ALLOWANCE_BACK));
         }
         self.share = self.share.clamp(0.0, 1.0);
         if beyond <= 0.0 || self.share > 0.0 {
@@ -112,6 +129,7 @@ impl Control {
     /// Begins anew after a pause.
     pub(super) fn forget(&mut self) {
         self.late_count = 0;
+        self.allowance = ALLOWANCE;
         self.waits = Duration::ZERO;
         self.share = 0.0;
         self.owed = 0.0;
@@ -262,6 +280,35 @@ mod tests {
     }
 
     #[test]
+    fn what_came_while_the_machine_stood_still_is_served() {
+        for load in [0.3, 0.5] {
+            for outage in [30, 60, 100, 150] {
+                let mut core = Core::new();
+                core.offered(load, Duration::from_secs(1));
+                let came = Duration::from_millis(outage).div_duration_f64(SERVING) * load;
+                core.queue.extend((0..came as u32).map(|_| Item::Head));
+                core.offered(load, Duration::from_secs(1));
+                assert_eq!(core.refused, 0, "{load}: {outage} ms");
+                assert!(core.queue.len() < 8, "{load}: {outage} ms, and soon");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_late_again_and_again_has_no_allowance() {
+        let mut core = Core::new();
+        core.offered(1.5, Duration::from_secs(1));
+        let mut waits_max = Duration::ZERO;
+        for _ in 0..10 {
+            core.offered(0.5, Duration::from_millis(200));
+            core.offered(1.5, Duration::from_millis(300));
+            waits_max = waits_max.max(core.waits_max);
+        }
+        let waits = waits_max.div_duration_f64(LIMIT);
+        assert!(waits < 3.0, "{waits} times the limit");
+    }
+
+    #[test]
     fn long_pieces_of_work_raise_the_limit_while_they_come() {
         let mut control = Control::holding(LIMIT);
         let piece = Duration::from_millis(20);
@@ -289,7 +336,7 @@ mod tests {
     fn what_was_measured_before_a_pause_counts_no_more() {
         let mut control = Control::holding(LIMIT);
         for _ in 0..PATIENCE {
-            control.measured(LIMIT * 8, LIMIT);
+            control.measured(LIMIT * 8, LIMIT * 8);
         }
         assert_eq!(control.share, 1.0);
         assert!(!control.outlived(LIMIT * 16), "a late core comes no sooner");
