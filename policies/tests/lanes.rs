@@ -77,17 +77,23 @@ struct Written {
     said: String,
     /// By byte of D, where its character begins and ends in T.
     places: Vec<(usize, usize)>,
+    /// By byte of D, how often its character must be undone.
+    depths: Vec<usize>,
 }
 
 impl Written {
     fn new(text: &str, mut way: impl FnMut(usize, char) -> usize) -> Written {
         let mut written = Written::default();
         for (index, c) in text.chars().enumerate() {
-            let (before, encoded) = write_char(c, way(index, c));
+            let way = way(index, c);
+            let (before, encoded) = write_char(c, way);
             written.raw.push_str(before);
             let start = written.raw.len();
             written.raw.push_str(&encoded);
             written.said.push(c);
+            let deep = matches!(way, 7..=10) && encoded.len() > 1;
+            let depth = usize::from(encoded.len() > 1) + usize::from(deep);
+            written.depths.extend([depth].repeat(c.len_utf8()));
             let place = (start, written.raw.len());
             // Characters that stand for themselves are as many bytes in both.
             for byte in 0..c.len_utf8() {
@@ -101,6 +107,26 @@ impl Written {
 
     fn raw_of(&self, found: &Match) -> (usize, usize) {
         (self.places[found.start].0, self.places[found.end - 1].1)
+    }
+
+    /// The mark with which a match begins stays, and what makes it literal follows.
+    fn kept(&self, found: &Match) -> (usize, String) {
+        let place = self.places[found.start].0;
+        let depth = self.depths[found.start];
+        let times = depth + usize::from(self.said[found.start..].starts_with(['\\', '%', '&']));
+        match self.raw.as_bytes()[place] {
+            b'\\' => {
+                let kept = if self.raw[place..].starts_with(r"\\") {
+                    2
+                } else {
+                    1
+                };
+                (kept, "\\".repeat((1 << times.min(2)) - kept))
+            }
+            b'%' => (1, "25".repeat(times.min(2))),
+            b'&' => (1, "amp;".repeat(times.min(2))),
+            _ => (0, String::new()),
+        }
     }
 }
 
@@ -133,14 +159,11 @@ impl Pair {
 
     /// M(T): both lanes' matches, put together as defined.
     fn expected(&self, text: &Written) -> String {
-        let mut items: Vec<(usize, usize, String)> = Vec::new();
+        let mut items: Vec<(usize, usize, usize, String)> = Vec::new();
         let plain = self.oracle.find(&text.raw);
         for m in &plain {
-            items.push((
-                m.start,
-                m.end,
-                self.oracle.replacement(m, &text.raw, &key()),
-            ));
+            let replacement = self.oracle.replacement(m, &text.raw, &key());
+            items.push((m.start, 0, m.end, replacement));
         }
         let is_free = |at: usize| {
             let raw = text.places[at].0;
@@ -148,16 +171,19 @@ impl Pair {
         };
         for m in self.oracle.find_where(&text.said, &is_free) {
             let (start, end) = text.raw_of(&m);
-            items.push((start, end, self.oracle.replacement(&m, &text.said, &key())));
+            let (kept, literal) = text.kept(&m);
+            let replacement = self.oracle.replacement(&m, &text.said, &key());
+            items.push((start, kept, end, literal + &replacement));
         }
         items.sort_by_key(|item| item.0);
         let (mut masked, mut at) = (String::new(), 0);
-        for (start, end, replacement) in items {
-            if end <= at {
+        for (start, kept, end, replacement) in items {
+            let begin = start + kept;
+            if end <= at.max(begin) {
                 continue;
             }
-            if at < start {
-                masked.push_str(&text.raw[at..start]);
+            if at < begin {
+                masked.push_str(&text.raw[at..begin]);
             }
             masked.push_str(&replacement);
             at = end;
@@ -541,11 +567,79 @@ fn expiry_masks_what_is_held_encoded() {
         nothing,
         &mut sent,
     );
-    channel.push(&scanner, &plan, &key(), " 100%", nothing, &mut sent);
-    assert_eq!(sent, "order [masked:r0] and [masked:r0]. 100");
-    channel.expire(&scanner, &plan, &key(), nothing, &mut sent);
+    channel.push(&scanner, &plan, &key(), " 100%4", nothing, &mut sent);
     assert_eq!(sent, "order [masked:r0] and [masked:r0]. 100%");
+    channel.expire(&scanner, &plan, &key(), nothing, &mut sent);
+    assert_eq!(sent, "order [masked:r0] and [masked:r0]. 100%4");
     channel.push(&scanner, &plan, &key(), " x", nothing, &mut sent);
     channel.finish(&scanner, &plan, &key(), nothing, &mut sent);
-    assert_eq!(sent, "order [masked:r0] and [masked:r0]. 100% x");
+    assert_eq!(sent, "order [masked:r0] and [masked:r0]. 100%4 x");
+}
+
+/// Texts are full of marks: one at the end of a piece goes out at once, whatever follows it.
+#[test]
+fn a_mark_never_waits() {
+    let scanner = compile(pack(&[r"regex = 'CUST-[0-9]{8}'"]));
+    let plan = Plan {
+        mask: scanner.all(),
+        watch: scanner.none(),
+    };
+    let customer = "CUST-12345678";
+    for (written, masked) in [
+        (r"\u0043UST-12345678", r"\\[masked:r0]"),
+        (r"\\u0043UST-12345678", r"\\\\[masked:r0]"),
+        ("%43UST-12345678", "%25[masked:r0]"),
+        ("&#67;UST-12345678", "&amp;[masked:r0]"),
+        (r"\d+", r"\d+"),
+        (r"\\d+", r"\\d+"),
+        ("% of it", "% of it"),
+        ("& Co", "& Co"),
+    ] {
+        let text = format!("see {written}, and {customer}");
+        let expected = format!("see {masked}, and [masked:r0]");
+        let block = mask_text(&scanner, &plan, &key(), &text, &mut |_| {});
+        assert_eq!(block.as_ref(), Some(&expected));
+        let (mut channel, mut sent) = (Channel::new(), String::new());
+        let nothing = &mut |_| {};
+        let marks = if written.starts_with(r"\\") { 2 } else { 1 };
+        let (before, after) = text.split_at("see ".len() + marks);
+        channel.push(&scanner, &plan, &key(), before, nothing, &mut sent);
+        assert_eq!((sent.as_str(), channel.held_bytes()), (before, 0));
+        channel.push(&scanner, &plan, &key(), after, nothing, &mut sent);
+        channel.finish(&scanner, &plan, &key(), nothing, &mut sent);
+        assert_eq!(sent, expected);
+    }
+}
+
+/// What was JSON, or JSON within a string of JSON, still is.
+#[test]
+fn a_mask_behind_a_mark_leaves_json_valid() {
+    let scanner = compile(pack(&[r#"regex = '["\\]?CUST-[0-9]{8}'"#]));
+    let plan = Plan {
+        mask: scanner.all(),
+        watch: scanner.none(),
+    };
+    let read = |text: &str| serde_json::from_str::<String>(text);
+    for value in [
+        r#""say \u0043UST-12345678""#,
+        r#""say \"CUST-12345678\"""#,
+        r#""say \\CUST-12345678""#,
+        r#""say \\u0043UST-12345678""#,
+        r#""\"say \\u0043UST-12345678\"""#,
+        r#""\"say \\\"CUST-12345678\"""#,
+        r#""\"say \\\\CUST-12345678\"""#,
+    ] {
+        let masked = mask_text(&scanner, &plan, &key(), value, &mut |_| {}).expect(value);
+        let (inner, outer) = (read(value).expect(value), read(&masked));
+        let outer = outer.unwrap_or_else(|error| panic!("{value} became {masked}: {error}"));
+        assert!(
+            outer.contains("[masked:r0]") && !outer.contains("1234"),
+            "{masked}"
+        );
+        if let Ok(deeper) = read(&inner) {
+            assert!(deeper.contains("CUST"));
+            let still = read(&outer);
+            assert!(still.is_ok(), "{inner} became {outer}: {still:?}");
+        }
+    }
 }

@@ -46,6 +46,17 @@ struct Change {
     at_end: usize,
     raw: usize,
     raw_end: usize,
+    lead: Option<Lead>,
+}
+
+/// The mark with which a character of D begins in T.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lead {
+    mark: u8,
+    /// How many bytes of it may be sent whatever follows: two of a mark that is itself escaped.
+    len: u8,
+    /// How often text with that mark is undone at least, until the character is there.
+    times: u8,
 }
 
 /// A character on its way: what it is now, and where it was in T.
@@ -56,6 +67,8 @@ struct Item {
     raw: usize,
     raw_end: usize,
     changed: bool,
+    /// It begins in T with a mark.
+    lead: Option<Lead>,
 }
 
 /// One pass: what waits for the end of an escape.
@@ -97,6 +110,7 @@ impl Decoded {
                 return;
             };
             let direct = self.is_settled().then(|| directly(c, rest)).flatten();
+            let lead = Lead::of(c, usize::from(direct.is_some()));
             let (c, len) = direct.unwrap_or((c, c.len_utf8()));
             // An escape is longer than what it stands for.
             let item = Item {
@@ -104,6 +118,7 @@ impl Decoded {
                 raw: self.fed,
                 raw_end: self.fed + len,
                 changed: len > c.len_utf8(),
+                lead,
             };
             self.fed += len;
             rest = &rest[len..];
@@ -125,6 +140,25 @@ impl Decoded {
     /// Does no escape wait for its end?
     pub(super) fn is_settled(&self) -> bool {
         self.first.pending.is_empty() && self.second.pending.is_empty()
+    }
+
+    /// Where in T the first character begins that is not in D yet: what follows a mark decides what
+    /// it is, but the mark itself is never replaced.
+    pub(super) fn undecided_from(&self) -> usize {
+        let waiting = self.second.pending.first().or(self.first.pending.first());
+        waiting.map_or(self.fed, |item| item.raw + item.lead.map_or(0, Lead::len))
+    }
+
+    /// The mark with which the character at `at` begins in T.
+    pub(super) fn lead_at(&self, at: usize) -> Option<Lead> {
+        let count = self.changes.partition_point(|change| change.at <= at);
+        match self.changes[..count].last() {
+            Some(change) if at < change.at_end => change.lead,
+            _ => {
+                let byte = self.text.as_bytes().get(at - self.base)?;
+                Lead::of(char::from(*byte), 1)
+            }
+        }
     }
 
     /// The end of D so far.
@@ -236,7 +270,48 @@ impl Decoded {
                 at_end,
                 raw: item.raw,
                 raw_end: item.raw_end,
+                lead: item.lead.map(|lead| lead.of_char(item.c)),
             });
+        }
+    }
+}
+
+// === impl Lead ===
+
+impl Lead {
+    fn of(c: char, times: usize) -> Option<Lead> {
+        let (mark, times) = (ascii(c), times as u8);
+        let lead = Lead {
+            mark,
+            len: 1,
+            times,
+        };
+        MARKS.contains(&mark).then_some(lead)
+    }
+
+    pub(super) fn len(self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// The same, in front of the character that it has become: a mark may still be undone.
+    fn of_char(self, c: Option<char>) -> Lead {
+        let is_mark = c.is_some_and(|c| MARKS.contains(&ascii(c)));
+        Lead {
+            times: self.times + u8::from(is_mark),
+            ..self
+        }
+    }
+
+    /// What follows the mark so that it is nothing but itself, however often it is undone.
+    pub(super) fn literal(self) -> &'static str {
+        match (self.mark, self.times, self.len) {
+            (b'\\', 0 | 1, _) => r"\",
+            (b'\\', _, 1) => r"\\\",
+            (b'\\', _, _) => r"\\",
+            (b'%', 0 | 1, _) => "25",
+            (b'%', _, _) => "2525",
+            (_, 0 | 1, _) => "amp;",
+            _ => "amp;amp;",
         }
     }
 }
@@ -327,6 +402,7 @@ impl Pass {
     /// Takes the first `count` characters as one.
     fn take(&mut self, count: usize, c: Option<char>) -> Item {
         let (first, last) = (self.pending[0], self.pending[count - 1]);
+        let escaped_mark = c == Some('\\') && last.raw_end - first.raw == 2;
         let visible = self.pending[..count].iter().filter(|item| item.c.is_some());
         self.bytes.drain(..visible.count());
         self.pending.drain(..count);
@@ -335,13 +411,18 @@ impl Pass {
             raw: first.raw,
             raw_end: last.raw_end,
             changed: first.changed || count > 1,
+            lead: first.lead.map(|lead| Lead {
+                times: lead.times + u8::from(count > 1),
+                len: lead.len + u8::from(escaped_mark && count == 2),
+                ..lead
+            }),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Decoded, Item, ascii};
+    use super::{Change, Decoded, Item, Lead, ascii};
     use crate::lane::look::{Look, Wanted};
     use crate::prefilter::Level;
 
@@ -433,13 +514,17 @@ mod tests {
                     raw,
                     raw_end: slow.fed,
                     changed: false,
+                    lead: Lead::of(c, 0),
                 });
                 slow.first.bytes.push(ascii(c));
                 slow.settle(false);
             }
             slow.finish();
             let places = |decoded: &Decoded| {
-                let at = |change: &Change| (change.at, change.at_end, change.raw, change.raw_end);
+                let at = |change: &Change| {
+                    let ends = (change.at_end, change.raw_end);
+                    (change.at, change.raw, ends, change.lead)
+                };
                 decoded.changes.iter().map(at).collect::<Vec<_>>()
             };
             for cut in [1, 3, 7, 1000] {

@@ -8,6 +8,11 @@
 //! no rule starts within a match of that same rule in T. What is found in D is replaced in T: all
 //! the characters from those that carry its beginning to those that carry its end.
 //!
+//! A mark, `\`, `%` or `&`, with which such a stretch begins is kept and made literal, because it
+//! can be sent at once then: texts are full of marks, and it would have to be held whenever a piece
+//! ends with one. `\u0041KIA…` becomes `\\[masked]`, `%41KIA…` becomes `%25[masked]`, and
+//! `&#65;KIA…` becomes `&amp;[masked]`: still JSON within JSON, a URL, HTML. Nothing is told by it.
+//!
 //! # Why it may sleep
 //!
 //! D is T but for the places where something is undone, so the lane need not run elsewhere. It is
@@ -29,7 +34,7 @@
 //! The lane reads D as far as the plain lane has decided T, because only then are the exceptions
 //! known. So both lanes see the same whatever the pieces were, and so does who merges them.
 
-use super::decode::Decoded;
+use super::decode::{Decoded, Lead};
 use super::merge::{ESCAPED, Queue, moved};
 use crate::mask::{MaskKey, Plan};
 use crate::prefilter::Level;
@@ -268,6 +273,7 @@ impl Escaped {
         let at = cursor.held_from();
         match cursor.is_replaced() {
             true => self.decoded.raw_to(at),
+            false if at == self.decoded.end() => self.decoded.undecided_from().min(decided.mask),
             false => self.decoded.raw_from(at).min(decided.mask),
         }
     }
@@ -349,7 +355,8 @@ impl Translator<'_> {
 impl Sink for Translator<'_> {
     fn replace(&mut self, view: &View<'_>, rule: RuleIndex, start: usize, whole: Option<usize>) {
         let rule = self.scanner.rule(rule);
-        let mut text = String::new();
+        let lead = self.decoded.lead_at(start);
+        let mut text = lead.map_or("", Lead::literal).to_owned();
         match whole {
             Some(end) => {
                 let value = view.slice(start, end);
@@ -359,7 +366,8 @@ impl Sink for Translator<'_> {
         }
         let end = whole.map(|end| self.decoded.raw_to(end));
         let start = self.decoded.raw_from(start);
-        self.queue.push(ESCAPED, start, end, text);
+        let kept = lead.map_or(0, Lead::len);
+        self.queue.push_behind(kept, ESCAPED, start, end, text);
     }
 
     fn complete(&mut self, found: Match) {

@@ -5,9 +5,9 @@
 //! asked first or how the text was cut:
 //!
 //! - Text that no replacement covers is written as it is.
-//! - A replacement is written at its start. One that begins within another's text and ends there,
-//!   too, is not written; one that ends later is written behind it, and the text between their
-//!   ends is covered.
+//! - A replacement is written at its start, or behind what it keeps of its beginning. One that
+//!   begins within another's text and ends there, too, is not written; one that ends later is
+//!   written behind it, and the text between their ends is covered.
 
 use crate::scan::{Lane, Match};
 
@@ -35,6 +35,8 @@ pub(crate) struct Queue {
 struct Item {
     source: Source,
     start: usize,
+    /// Bytes from the start on that are written as they are.
+    kept: usize,
     /// None while it goes on.
     end: Option<usize>,
     text: String,
@@ -83,10 +85,23 @@ impl Queue {
 
     /// A replacement from `start` on.
     pub(crate) fn push(&mut self, source: Source, start: usize, end: Option<usize>, text: String) {
+        self.push_behind(0, source, start, end, text);
+    }
+
+    /// The same, behind the first `kept` bytes.
+    pub(crate) fn push_behind(
+        &mut self,
+        kept: usize,
+        source: Source,
+        start: usize,
+        end: Option<usize>,
+        text: String,
+    ) {
         self.used = true;
         let item = Item {
             source,
             start,
+            kept,
             end,
             text,
         };
@@ -120,17 +135,18 @@ impl Queue {
                 to.pass(horizon);
                 return;
             };
+            let begin = item.start + item.kept;
             match item.end {
                 // Nothing of it is left, or never was: encoded text may be sent before it is known.
-                Some(end) if end <= item.start.max(*to.sent) => {
+                Some(end) if end <= begin.max(*to.sent) => {
                     self.items.remove(0);
                     continue;
                 }
                 // It goes on up to the horizon at least, and perhaps no further.
-                None if item.start < *to.sent && horizon <= *to.sent => return,
+                None if begin < *to.sent && horizon <= *to.sent => return,
                 _ => {}
             }
-            to.pass(item.start);
+            to.pass(begin);
             to.out.push_str(&item.text);
             self.open = true;
         }
