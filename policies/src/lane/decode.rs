@@ -10,6 +10,7 @@ use super::escape::{ESCAPE_LEN_MAX, Escape, MARKS, read};
 use super::fold::{Fold, fold};
 use super::look::plain_prefix;
 use crate::prefilter::Level;
+use crate::scan::view::View;
 
 /// Characters that an undecided escape may have around and between its own: invisible ones count.
 const PENDING_MAX: usize = 64;
@@ -46,17 +47,6 @@ struct Change {
     at_end: usize,
     raw: usize,
     raw_end: usize,
-    lead: Option<Lead>,
-}
-
-/// The mark with which a character of D begins in T.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lead {
-    mark: u8,
-    /// How many bytes of it may be sent whatever follows: two of a mark that is itself escaped.
-    len: u8,
-    /// How often text with that mark is undone at least, until the character is there.
-    times: u8,
 }
 
 /// A character on its way: what it is now, and where it was in T.
@@ -67,8 +57,6 @@ struct Item {
     raw: usize,
     raw_end: usize,
     changed: bool,
-    /// It begins in T with a mark.
-    lead: Option<Lead>,
 }
 
 /// One pass: what waits for the end of an escape.
@@ -110,7 +98,6 @@ impl Decoded {
                 return;
             };
             let direct = self.is_settled().then(|| directly(c, rest)).flatten();
-            let lead = Lead::of(c, usize::from(direct.is_some()));
             let (c, len) = direct.unwrap_or((c, c.len_utf8()));
             // An escape is longer than what it stands for.
             let item = Item {
@@ -118,7 +105,6 @@ impl Decoded {
                 raw: self.fed,
                 raw_end: self.fed + len,
                 changed: len > c.len_utf8(),
-                lead,
             };
             self.fed += len;
             rest = &rest[len..];
@@ -142,23 +128,26 @@ impl Decoded {
         self.first.pending.is_empty() && self.second.pending.is_empty()
     }
 
-    /// Where in T the first character begins that is not in D yet: what follows a mark decides what
-    /// it is, but the mark itself is never replaced.
+    /// Where in T the first character begins that is not in D yet, or, if that is behind it, where
+    /// the mark ends with which it begins: what follows decides what it is, but a [`Lead`] is never
+    /// replaced.
     pub(super) fn undecided_from(&self) -> usize {
-        let waiting = self.second.pending.first().or(self.first.pending.first());
-        waiting.map_or(self.fed, |item| item.raw + item.lead.map_or(0, Lead::len))
+        let Some(item) = self.second.pending.first().or(self.first.pending.first()) else {
+            return self.fed;
+        };
+        let len = item.raw_end - item.raw;
+        match item.c.map(ascii) {
+            Some(b'\\') if len <= 2 => item.raw + len,
+            Some(b'%' | b'&') if len == 1 => item.raw + len,
+            _ => item.raw,
+        }
     }
 
-    /// The mark with which the character at `at` begins in T.
-    pub(super) fn lead_at(&self, at: usize) -> Option<Lead> {
-        let count = self.changes.partition_point(|change| change.at <= at);
-        match self.changes[..count].last() {
-            Some(change) if at < change.at_end => change.lead,
-            _ => {
-                let byte = self.text.as_bytes().get(at - self.base)?;
-                Lead::of(char::from(*byte), 1)
-            }
-        }
+    /// The mark with which the character at `at` begins in the text T.
+    pub(super) fn lead_at(&self, at: usize, text: &View<'_>) -> Option<Lead> {
+        let said = *self.text.as_bytes().get(at - self.base)?;
+        let (raw, raw_end) = (self.raw_from(at), self.raw_to(at + 1));
+        Lead::of(text.from(raw).get(..raw_end - raw)?, said)
     }
 
     /// The end of D so far.
@@ -270,48 +259,50 @@ impl Decoded {
                 at_end,
                 raw: item.raw,
                 raw_end: item.raw_end,
-                lead: item.lead.map(|lead| lead.of_char(item.c)),
             });
         }
     }
 }
 
+/// The mark with which a character of D begins in T.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lead {
+    mark: u8,
+    /// Bytes of it: two of a backslash that is itself escaped.
+    pub(super) len: usize,
+    /// Is it undone more than once until the character is there, or may it be?
+    is_deep: bool,
+}
+
 // === impl Lead ===
 
 impl Lead {
-    fn of(c: char, times: usize) -> Option<Lead> {
-        let (mark, times) = (ascii(c), times as u8);
-        let lead = Lead {
-            mark,
-            len: 1,
-            times,
+    /// The lead of a character that is written in these bytes and says the byte `said`.
+    fn of(written: &[u8], said: u8) -> Option<Lead> {
+        let mark = *written.first().filter(|mark| MARKS.contains(mark))?;
+        let at_once = match read(written, true) {
+            Escape::Whole { len, .. } => len == written.len(),
+            Escape::No | Escape::Partial => written.len() == 1,
         };
-        MARKS.contains(&mark).then_some(lead)
+        // A mark that is written as an escape may begin another one.
+        let may_go_on = written.len() > 1 && MARKS.contains(&said);
+        Some(Lead {
+            mark,
+            len: if written.starts_with(br"\\") { 2 } else { 1 },
+            is_deep: !at_once || may_go_on,
+        })
     }
 
-    pub(super) fn len(self) -> usize {
-        usize::from(self.len)
-    }
-
-    /// The same, in front of the character that it has become: a mark may still be undone.
-    fn of_char(self, c: Option<char>) -> Lead {
-        let is_mark = c.is_some_and(|c| MARKS.contains(&ascii(c)));
-        Lead {
-            times: self.times + u8::from(is_mark),
-            ..self
-        }
-    }
-
-    /// What follows the mark so that it is nothing but itself, however often it is undone.
+    /// What follows it so that it is nothing but a mark, however often it is undone.
     pub(super) fn literal(self) -> &'static str {
-        match (self.mark, self.times, self.len) {
-            (b'\\', 0 | 1, _) => r"\",
-            (b'\\', _, 1) => r"\\\",
-            (b'\\', _, _) => r"\\",
-            (b'%', 0 | 1, _) => "25",
-            (b'%', _, _) => "2525",
-            (_, 0 | 1, _) => "amp;",
-            _ => "amp;amp;",
+        match (self.mark, self.is_deep) {
+            (b'\\', false) => r"\",
+            (b'\\', true) if self.len == 1 => r"\\\",
+            (b'\\', true) => r"\\",
+            (b'%', false) => "25",
+            (b'%', true) => "2525",
+            (_, false) => "amp;",
+            (_, true) => "amp;amp;",
         }
     }
 }
@@ -402,7 +393,6 @@ impl Pass {
     /// Takes the first `count` characters as one.
     fn take(&mut self, count: usize, c: Option<char>) -> Item {
         let (first, last) = (self.pending[0], self.pending[count - 1]);
-        let escaped_mark = c == Some('\\') && last.raw_end - first.raw == 2;
         let visible = self.pending[..count].iter().filter(|item| item.c.is_some());
         self.bytes.drain(..visible.count());
         self.pending.drain(..count);
@@ -411,18 +401,13 @@ impl Pass {
             raw: first.raw,
             raw_end: last.raw_end,
             changed: first.changed || count > 1,
-            lead: first.lead.map(|lead| Lead {
-                times: lead.times + u8::from(count > 1),
-                len: lead.len + u8::from(escaped_mark && count == 2),
-                ..lead
-            }),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Decoded, Item, Lead, ascii};
+    use super::{Change, Decoded, Item, ascii};
     use crate::lane::look::{Look, Wanted};
     use crate::prefilter::Level;
 
@@ -514,17 +499,13 @@ mod tests {
                     raw,
                     raw_end: slow.fed,
                     changed: false,
-                    lead: Lead::of(c, 0),
                 });
                 slow.first.bytes.push(ascii(c));
                 slow.settle(false);
             }
             slow.finish();
             let places = |decoded: &Decoded| {
-                let at = |change: &Change| {
-                    let ends = (change.at_end, change.raw_end);
-                    (change.at, change.raw, ends, change.lead)
-                };
+                let at = |change: &Change| (change.at, change.at_end, change.raw, change.raw_end);
                 decoded.changes.iter().map(at).collect::<Vec<_>>()
             };
             for cut in [1, 3, 7, 1000] {
@@ -584,6 +565,17 @@ mod tests {
             "5% of",
         ] {
             assert!(!has_trigger(text), "{text}");
+        }
+    }
+
+    /// What is released of an undecided character is part of its lead: nothing else that is as short
+    /// becomes a mark.
+    #[test]
+    fn no_other_character_of_two_bytes_is_seen_as_a_mark() {
+        for c in '\u{80}'..='\u{7FF}' {
+            let decoded = decode(&format!("{c}."), 1);
+            let said = decoded.text_to(decoded.end());
+            assert!(!said.contains(['\\', '%', '&']), "{c:?}");
         }
     }
 

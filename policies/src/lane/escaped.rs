@@ -201,6 +201,7 @@ impl Escaped {
     /// Reads as far as the plain lane has decided.
     pub(crate) fn read(
         &mut self,
+        text: &View<'_>,
         decided: Decided,
         taken: &Taken,
         asked: &mut Asked<'_>,
@@ -213,6 +214,7 @@ impl Escaped {
         let none = RuleMask::default();
         let places = TakenIn { taken, decoded };
         let mut sink = Translator {
+            text,
             decoded,
             queue,
             scanner: asked.scanner,
@@ -243,6 +245,7 @@ impl Escaped {
     /// Masks what is held, as the cursor of the plain lane does.
     pub(crate) fn force(
         &mut self,
+        text: &View<'_>,
         decided: Decided,
         taken: &Taken,
         asked: &mut Asked<'_>,
@@ -254,6 +257,7 @@ impl Escaped {
         let view = View::new(decoded.text_to(end), decoded.base(), false).among(&places);
         let (scanner, rules) = (asked.scanner, &asked.plan.mask);
         let mut sink = Translator {
+            text,
             decoded,
             queue,
             scanner,
@@ -332,6 +336,8 @@ impl Escaped {
 
 /// Puts what is decided in D where it belongs in T.
 struct Translator<'a> {
+    /// T.
+    text: &'a View<'a>,
     decoded: &'a Decoded,
     queue: &'a mut Queue,
     scanner: &'a Scanner,
@@ -355,7 +361,7 @@ impl Translator<'_> {
 impl Sink for Translator<'_> {
     fn replace(&mut self, view: &View<'_>, rule: RuleIndex, start: usize, whole: Option<usize>) {
         let rule = self.scanner.rule(rule);
-        let lead = self.decoded.lead_at(start);
+        let lead = self.decoded.lead_at(start, self.text);
         let mut text = lead.map_or("", Lead::literal).to_owned();
         match whole {
             Some(end) => {
@@ -366,7 +372,7 @@ impl Sink for Translator<'_> {
         }
         let end = whole.map(|end| self.decoded.raw_to(end));
         let start = self.decoded.raw_from(start);
-        let kept = lead.map_or(0, Lead::len);
+        let kept = lead.map_or(0, |lead| lead.len);
         self.queue.push_behind(kept, ESCAPED, start, end, text);
     }
 

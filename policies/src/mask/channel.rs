@@ -159,8 +159,8 @@ impl Channel {
             ..
         } = others;
         if escaped.is_awake() {
-            escaped.read(decided, &self.taken, &mut asked, queue);
-            escaped.force(decided, &self.taken, &mut asked, queue);
+            escaped.read(&view, decided, &self.taken, &mut asked, queue);
+            escaped.force(&view, decided, &self.taken, &mut asked, queue);
         }
         let effort = &Spending::of(&self.lanes.effort.work);
         let terms = Terms {
@@ -304,7 +304,7 @@ impl Channel {
                 // What this lane spends is spent on the same text.
                 let work = &mut self.lanes.effort.work;
                 escaped.set_work(work.left());
-                escaped.read(decided, &self.taken, &mut asked, queue);
+                escaped.read(&view, decided, &self.taken, &mut asked, queue);
                 work.spend(escaped.spent());
                 horizon = horizon.min(escaped.decided_to(plan, decided));
             }
