@@ -5,6 +5,7 @@
 //! core goes on.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,15 @@ use penstock_policies::Dialect;
 use super::count;
 use super::hold;
 use super::io::Io;
+use super::live::Entry;
 use super::relay;
 use super::timers::Deadline;
 use super::tls::Tls;
 use super::wait::{Event, readable, readable_behind, write};
 use super::worker::Worker;
-use crate::exchange::{Admitted, Answer, Inspected, Peer, Refused, admit, shed};
+use crate::exchange::{
+    Admitted, Answer, Forwarded, Inspected, Peer, Refused, UpstreamRequest, admit, shed,
+};
 use crate::http1::{
     ChunkDecoder, Framing, HeadLimits, HeadScanner, Method, Persistence, Progress, RequestHead,
     Version, parse_request_into, write_continue,
@@ -38,6 +42,10 @@ const LINGER_MAX: Duration = Duration::from_secs(10);
 const KEYS_WAIT: Duration = Duration::from_secs(3);
 /// How often a slow body's rate is looked at, once its grace is over.
 const RATE_LOOK: Duration = Duration::from_secs(1);
+
+/// The most that an exchange may take while its answer streams, beside what it holds on the heap. An
+/// `await` of something large at a place that few reach makes every stream as large: box it.
+const EXCHANGE_BYTES_MAX: usize = 4096;
 
 /// A connection and what its requests share.
 pub(super) struct Connection<'a> {
@@ -74,6 +82,10 @@ enum BodyFault {
     Gone,
 }
 
+/// An answer of our own on its way. Boxed: there are many places that may send one, and whatever
+/// waits at any of them would be larger by it.
+pub(super) type Sending<'a> = Pin<Box<dyn Future<Output = Next> + 'a>>;
+
 /// Serves a connection to its end.
 pub(super) async fn serve(worker: &Rc<Worker>, io: Io, peer: Peer) {
     let deadline = worker.timers.slot();
@@ -93,7 +105,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, io: Io, peer: Peer) {
     while connection.begun().await {
         connection.answer_begun = false;
         // Boxed for as long as it lasts: most connections rest most of the time, and those are small.
-        let exchange = AssertUnwindSafe(Box::pin(connection.exchange()));
+        let exchange = connection.exchange();
+        debug_assert!(size_of_val(&exchange) <= EXCHANGE_BYTES_MAX);
+        let exchange = AssertUnwindSafe(Box::pin(exchange));
         let next = match exchange.catch_unwind().await {
             Ok(next) => next,
             Err(_) => connection.after_panic().await,
@@ -163,49 +177,53 @@ async fn drain(io: &mut Io, deadline: &Deadline, bytes_max: usize) {
 
 // === impl Connection ===
 
-impl Connection<'_> {
+impl<'w> Connection<'w> {
     /// One request and its answer.
     async fn exchange(&mut self) -> Next {
+        // Boxed: what deciding takes is gone while the answer streams, which may be for minutes.
+        match Box::pin(self.decide()).await {
+            Ok((_live, forwarded, request)) => relay::run(self, forwarded, request).await,
+            Err(next) => next,
+        }
+    }
+
+    /// One request up to where it goes to the model, or its whole exchange where it does not.
+    async fn decide(&mut self) -> Result<(Entry<'w>, Forwarded, UpstreamRequest), Next> {
         match self.read_head().await {
             Ok(true) => {}
-            Ok(false) => return Next::Drop,
-            Err(answer) => return self.refuse_head(answer).await,
+            Ok(false) => return Err(Next::Drop),
+            Err(answer) => return Err(self.refuse_head(answer).await),
         }
         if self.worker.shedding.refuses() {
             let answer = shed(&self.worker.core, &self.head);
-            return self.refuse_unread(answer).await;
+            return Err(self.refuse_unread(answer).await);
         }
         let admitted = match self.admit().await {
             Ok(admitted) => admitted,
-            Err(answer) => return self.refuse_unread(answer).await,
+            Err(answer) => return Err(self.refuse_unread(answer).await),
         };
         let worker = self.worker;
-        let _live = worker.live.enter(&self.deadline, admitted.principal());
+        let live = worker.live.enter(&self.deadline, admitted.principal());
         if self.head.expect_continue && admitted.takes_body() && !self.send_continue().await {
-            return Next::Drop;
+            return Err(Next::Drop);
         }
         let body = match self.read_body(admitted.body_max).await {
             Ok(body) => body,
-            Err(fault) => return self.refuse_body(admitted, fault).await,
+            Err(fault) => return Err(self.refuse_body(admitted, fault).await),
         };
         let mut begun = match admitted.begin(&self.head, body) {
             Ok(begun) => begun,
-            Err(answer) => return self.refuse(answer).await,
+            Err(answer) => return Err(self.refuse(answer).await),
         };
         if begun.must_count() {
             // Boxed: few are counted.
-            begun = match Box::pin(count::run(self, begun)).await {
-                Ok(begun) => begun,
-                Err(next) => return next,
-            };
+            begun = Box::pin(count::run(self, begun)).await?;
         }
         match worker.in_one_piece(|| begun.inspect(&self.head)) {
-            Ok(Inspected::Forwarded(forwarded, request)) => {
-                relay::run(self, forwarded, request).await
-            }
-            // Boxed: few are held, and every connection would be larger by it.
-            Ok(Inspected::Held(held)) => Box::pin(hold::run(self, *held)).await,
-            Err(answer) => self.refuse(answer).await,
+            Ok(Inspected::Forwarded(forwarded, request)) => Ok((live, forwarded, request)),
+            // Boxed: few are held.
+            Ok(Inspected::Held(held)) => Err(Box::pin(hold::run(self, *held)).await),
+            Err(answer) => Err(self.refuse(answer).await),
         }
     }
 
@@ -415,26 +433,28 @@ impl Connection<'_> {
     }
 
     /// Sends an answer of our own.
-    pub(super) async fn refuse(&mut self, answer: Answer) -> Next {
+    pub(super) fn refuse(&mut self, answer: Answer) -> Sending<'_> {
         let persistence = if answer.close {
             Persistence::Close
         } else {
             self.persistence()
         };
-        self.send(&answer, persistence).await
+        self.send(&answer, persistence)
     }
 
-    async fn send(&mut self, answer: &Answer, persistence: Persistence) -> Next {
+    fn send(&mut self, answer: &Answer, persistence: Persistence) -> Sending<'_> {
         let mut out = Vec::with_capacity(512 + answer.body.len());
         answer.write(&mut out, self.head.method == Method::Head, persistence);
         self.answer_begun = true;
         self.deadline
             .set(self.worker.core.node.limits.write_stall.0);
-        match write(&mut self.io, out, &self.deadline).await {
-            Ok(_) if persistence == Persistence::Close => Next::Close,
-            Ok(_) => Next::Again,
-            Err(_) => Next::Drop,
-        }
+        Box::pin(async move {
+            match write(&mut self.io, out, &self.deadline).await {
+                Ok(_) if persistence == Persistence::Close => Next::Close,
+                Ok(_) => Next::Again,
+                Err(_) => Next::Drop,
+            }
+        })
     }
 
     /// Whether this connection can go on after the present answer.

@@ -112,7 +112,7 @@ impl Io {
         }
     }
 
-    /// Frees the input's memory where nothing is in it: for a connection that rests.
+    /// Frees the input's memory where nothing is in it: for a connection that rests, or waits.
     pub(super) fn rest(&mut self) {
         if self.input.is_empty() {
             self.input = Vec::new();

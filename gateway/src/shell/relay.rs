@@ -5,7 +5,7 @@ use std::io;
 
 use std::time::Duration;
 
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Sending};
 use super::io::Io;
 use super::timers::CUT_GRACE;
 use super::wait::{Event, Pair, Sent, bounded, upstream_readable, write, write_watching};
@@ -25,6 +25,8 @@ const RESPONSE_LIMITS: HeadLimits = HeadLimits {
 };
 /// How often a full ring is looked at while an exchange waits for room.
 const RING_POLL: Duration = Duration::from_millis(1);
+/// Room for what an exchange adds to what the upstream sent: framing, a mask longer than its value.
+const OUT_BYTES_MORE: usize = 256;
 /// Interim answers (1xx) that an upstream may send before the answer.
 const INTERIM_MAX: usize = 8;
 
@@ -72,7 +74,8 @@ pub(super) async fn run(
     let framing = head.framing;
     let version = connection.head.version;
     let answering = match forwarded.answer(head, version, connection.persistence()) {
-        Ok(answering) => answering,
+        // Boxed: it would stand once in each of the futures that it is handed on to.
+        Ok(answering) => Box::new(answering),
         Err(answer) => return connection.refuse(answer).await,
     };
     let relayed = Relay {
@@ -299,7 +302,7 @@ struct Relay<'a, 'w> {
 
 impl Relay<'_, '_> {
     /// Relays to the end; how the client's connection goes on, or why it cannot.
-    async fn run(mut self, mut answering: Answering) -> Result<Persistence, Next> {
+    async fn run(mut self, mut answering: Box<Answering>) -> Result<Persistence, Next> {
         let persistence = answering.persistence();
         let mut out = Vec::with_capacity(2048);
         answering.start(&mut out);
@@ -329,7 +332,7 @@ impl Relay<'_, '_> {
                         answering.complete();
                         Ok(persistence)
                     }
-                    Err(next) => Err(self.lost(answering, next)),
+                    Err(next) => Err(self.lost(*answering, next)),
                 };
             }
             if !out.is_empty() {
@@ -338,17 +341,17 @@ impl Relay<'_, '_> {
                 }
                 out = match self.flush(out).await {
                     Ok(out) => out,
-                    Err(next) => return Err(self.lost(answering, next)),
+                    Err(next) => return Err(self.lost(*answering, next)),
                 };
             }
             // A model that is never waited for would never let this be seen.
             if self.connection.deadline.is_cut() {
-                return Err(self.cut_off(answering, out).await);
+                return Err(self.cut_off(*answering, out).await);
             }
             match self.wait(&mut answering, &mut out).await {
                 Ok(()) => {}
                 Err(Waiting::ClientGone) => return Err(Next::Drop),
-                Err(Waiting::CutOff) => return Err(self.cut_off(answering, out).await),
+                Err(Waiting::CutOff) => return Err(self.cut_off(*answering, out).await),
                 Err(Waiting::Aborted(abort)) => return Err(self.abort(abort, out).await),
                 Err(Waiting::Broke(answer)) => {
                     return Err(self.abort(answering.upstream_broke(answer), out).await);
@@ -383,6 +386,7 @@ impl Relay<'_, '_> {
                 }
             };
             let idle = consumed == 0;
+            out.reserve(data.len() + OUT_BYTES_MORE);
             let passed = if data.is_empty() {
                 Ok(())
             } else {
@@ -402,6 +406,12 @@ impl Relay<'_, '_> {
     /// Waits for more of the answer.
     async fn wait(&mut self, answering: &mut Answering, out: &mut Vec<u8>) -> Result<(), Waiting> {
         let limits = &self.connection.worker.core.node.limits;
+        // Between two tokens a stream has no buffer: most of its time it waits.
+        if out.is_empty() {
+            *out = Vec::new();
+        }
+        self.upstream.rest();
+        self.connection.io.rest();
         let idle = limits.upstream_idle.0;
         let hold = answering
             .hold_left(limits.hold.0)
@@ -449,11 +459,11 @@ impl Relay<'_, '_> {
 
     /// The caller was cut off: what was let through already goes out with the error behind it, at
     /// once or not at all, since the engine works until the upstream connection is dropped.
-    async fn cut_off(&mut self, answering: Answering, mut out: Vec<u8>) -> Next {
+    fn cut_off(&mut self, answering: Answering, mut out: Vec<u8>) -> Sending<'_> {
         self.connection.deadline.take_cut();
         self.write_max = CUT_GRACE;
         let abort = answering.revoked(&mut out);
-        self.abort(abort, out).await
+        self.abort(abort, out)
     }
 
     /// The client cannot be written to. Where that is because it was cut off and did not read, the
@@ -468,20 +478,23 @@ impl Relay<'_, '_> {
     }
 
     /// Ends an answer that cannot be completed. The upstream connection is dropped with it.
-    async fn abort(&mut self, abort: Abort, out: Vec<u8>) -> Next {
+    fn abort(&mut self, abort: Abort, out: Vec<u8>) -> Sending<'_> {
         if let Abort::Answer(answer) = abort {
-            return self.connection.refuse(answer.closing()).await;
+            return self.connection.refuse(answer.closing());
         }
-        // What had been inspected already may go, once it is in the ring.
-        if !settled(self.connection.worker).await {
-            return Next::Cut;
-        }
-        match (abort, self.flush(out).await) {
-            (Abort::Ended, Ok(_)) => Next::Close,
-            (Abort::Ended, Err(next)) => next,
-            // Reset, so that what was sent cannot be taken for whole.
-            _ => Next::Cut,
-        }
+        let ended = matches!(abort, Abort::Ended);
+        Box::pin(async move {
+            // What had been inspected already may go, once it is in the ring.
+            if !settled(self.connection.worker).await {
+                return Next::Cut;
+            }
+            match self.flush(out).await {
+                Ok(_) if ended => Next::Close,
+                Err(next) if ended => next,
+                // Reset, so that what was sent cannot be taken for whole.
+                _ => Next::Cut,
+            }
+        })
     }
 }
 
