@@ -18,6 +18,9 @@ pub fn in_ascii(regex: &str) -> String {
         .replace(r"\d", "[0-9]")
         .replace(r"\w", "[0-9A-Za-z_]")
         .replace(r"\s", r"[\t\n\x0B\x0C\r ]")
+        .replace(r"\D", "[^0-9]")
+        .replace(r"\W", "[^0-9A-Za-z_]")
+        .replace(r"\S", r"[^\t\n\x0B\x0C\r ]")
 }
 
 /// A parsed expression, ready to be walked many times.
@@ -107,6 +110,7 @@ mod tests {
             r"(?i)\bkey[-_]?[a-f0-9]{8,}\b",
             r"a+b*c?|[^x]{3}é|\d{4}(?:-\w{4}){3}",
             r"[\s.-]{1,3}x",
+            r"a\W{1,2}b\D\S",
         ] {
             let whole = regex::Regex::new(&format!("^(?:{})$", in_ascii(regex))).expect("is valid");
             let generator = Generator::new(regex).expect("parses");
@@ -116,5 +120,16 @@ mod tests {
             }
         }
         assert!(Generator::new("(").is_none());
+    }
+
+    #[test]
+    fn classes_and_their_complements_are_of_ascii() {
+        let is_match = |regex: &str, text: &str| {
+            let whole = format!("^(?:{})$", in_ascii(regex));
+            regex::Regex::new(&whole).expect("is valid").is_match(text)
+        };
+        assert!(is_match(r"\W\D\S", "é\u{663}\u{A0}"));
+        assert!(!is_match(r"\w|\d|\s", "é"));
+        assert!(is_match(r"[^\W]", "a") && !is_match(r"[^\W]", "é"));
     }
 }

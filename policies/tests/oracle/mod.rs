@@ -37,6 +37,9 @@ fn ascii(pattern: &str) -> String {
         .replace(r"\d", "[0-9]")
         .replace(r"\w", "[0-9A-Za-z_]")
         .replace(r"\s", r"[\t\n\x0B\x0C\r ]")
+        .replace(r"\D", "[^0-9]")
+        .replace(r"\W", "[^0-9A-Za-z_]")
+        .replace(r"\S", r"[^\t\n\x0B\x0C\r ]")
 }
 
 fn pike(pattern: &str) -> PikeVM {
