@@ -303,12 +303,17 @@ impl Point {
     }
 
     fn describe(&self) -> String {
-        format!(
+        let mut line = format!(
             "{:.2} x: {:.0} offered, {:.0} good a second, load side {}",
             self.load,
             self.offered_per_second,
             self.good_per_second,
             self.generator()
-        )
+        );
+        if let Some(failure) = &self.failure {
+            line.push_str(", the first that failed: ");
+            line.push_str(failure);
+        }
+        line
     }
 }
