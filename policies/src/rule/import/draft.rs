@@ -228,7 +228,7 @@ fn build_row(reading: &mut Reading, at: &At<'_>, draft: &Draft, row: Row) -> Vec
     Vec::new()
 }
 
-/// Can the rule be run, and does it find nothing merely because much text follows a mark?
+/// Is [`tried`] well, as long as the file has not had too many that were not?
 fn runs(reading: &mut Reading, at: &At<'_>, rule: &Rule) -> Result<(), String> {
     if reading.failed >= FAILED_ATTEMPTS_MAX {
         return Err("the file has too many that do not run".to_owned());
@@ -241,13 +241,17 @@ fn runs(reading: &mut Reading, at: &At<'_>, rule: &Rule) -> Result<(), String> {
                 "too many expressions cannot be run: {FAILED_ATTEMPTS_MAX} attempts at this rule \
                  and those before it failed"
             );
-            let place = at.place;
-            reading.error(at.rule, Misfit { at: place, reason });
+            let misfit = Misfit {
+                at: at.place,
+                reason,
+            };
+            reading.error(at.rule, misfit);
         }
     }
     result
 }
 
+/// Can the rule be run, and does it find nothing merely because much text follows a mark?
 fn tried(rule: &Rule) -> Result<(), String> {
     let compiled =
         Compiled::new(rule).map_err(|reason| format!("the expression is too dear: {reason}"))?;
