@@ -129,6 +129,11 @@ const PLAIN: Scenario = Scenario {
 pub const SCENARIOS: &[Scenario] = &[
     PLAIN,
     Scenario {
+        name: "crowd",
+        connections: 1500,
+        ..PLAIN
+    },
+    Scenario {
         name: "prompt16k",
         connections: 32,
         exchanges: &[json("bench-16k", 16 * KIB, KIB)],

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::{ConfigError, Listen};
 
 /// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 /// Who may connect to the Unix socket: its owner and group.
 const UNIX_MODE: u32 = 0o660;
 
