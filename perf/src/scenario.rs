@@ -39,6 +39,8 @@ pub struct Exchange {
     pub model: &'static str,
     /// Size of the request's body.
     pub request_bytes: usize,
+    /// Messages in it that the conversation's requests before it had, too.
+    pub repeated: usize,
     /// What the upstream answers with.
     pub answer: Answer,
 }
@@ -110,6 +112,7 @@ const SMALL: Exchange = json("bench-1k", KIB, KIB);
 const STREAM: Exchange = Exchange {
     model: "bench-stream-200",
     request_bytes: KIB,
+    repeated: 0,
     answer: Answer::Stream { tokens: 200 },
 };
 
@@ -125,14 +128,21 @@ const PLAIN: Scenario = Scenario {
     method: Method::Cost,
 };
 
+/// Sixteen turns, the last with 31 messages before it: what chats and agents send. Each connection has
+/// one after the other.
+const CONVERSATION: [Exchange; 16] = {
+    let mut turns = [turn(0); 16];
+    let mut nth = 1;
+    while nth < turns.len() {
+        turns[nth] = turn(nth);
+        nth += 1;
+    }
+    turns
+};
+
 /// Every scenario that can be measured.
 pub const SCENARIOS: &[Scenario] = &[
     PLAIN,
-    Scenario {
-        name: "crowd",
-        connections: 1500,
-        ..PLAIN
-    },
     Scenario {
         name: "prompt16k",
         connections: 32,
@@ -143,6 +153,17 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "prompt256k",
         connections: 8,
         exchanges: &[json("bench-256k", 256 * KIB, KIB)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "crowd",
+        connections: 1500,
+        ..PLAIN
+    },
+    Scenario {
+        name: "conversation",
+        connections: 32,
+        exchanges: &CONVERSATION,
         ..PLAIN
     },
     streams("stream1", 1, 2),
@@ -194,6 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Exchange {
                 model: "bench-stream-40",
                 request_bytes: 4 * KIB,
+                repeated: 0,
                 answer: Answer::Stream { tokens: 40 },
             },
         ],
@@ -219,7 +241,16 @@ const fn json(model: &'static str, request_bytes: usize, bytes: usize) -> Exchan
     Exchange {
         model,
         request_bytes,
+        repeated: 0,
         answer: Answer::Json { bytes },
+    }
+}
+
+/// A turn of a conversation: instructions, what was said before, and a new question.
+const fn turn(nth: usize) -> Exchange {
+    Exchange {
+        repeated: 2 * nth,
+        ..json("bench-conversation", (6 + 2 * nth + nth / 8) * KIB, KIB)
     }
 }
 
@@ -323,11 +354,8 @@ mod tests {
             for (index, one) in scenario.exchanges.iter().enumerate() {
                 let same = |other: &&Exchange| other.model == one.model;
                 let first = scenario.exchanges.iter().position(|other| same(&other));
-                assert_eq!(
-                    scenario.exchanges[first.unwrap_or(index)],
-                    *one,
-                    "{scenario}"
-                );
+                let first = &scenario.exchanges[first.unwrap_or(index)];
+                assert_eq!(first.answer, one.answer, "{scenario}");
             }
         }
     }

@@ -5,6 +5,10 @@
 //! replaced, so that every subject must deliver the upstream's bytes unchanged and the driver can
 //! compare all of them.
 //!
+//! No text is sent twice, but for what a conversation repeats: each begins with a number, written as
+//! letters, that is another one in every request, or in every conversation. Whoever remembers what
+//! was sent before gains by it only where users would let it.
+//!
 //! A request for a stream says in `max_tokens` how long it shall be. The first one of a connection
 //! asks for a shorter one, each for another: so streams end evenly from the beginning on, as they
 //! do after a long time.
@@ -27,6 +31,15 @@ pub const TOKENS_DIGITS: usize = 4;
 
 /// Digits of a time stamp.
 pub const STAMP_DIGITS: usize = 9;
+
+/// Letters of a request's number.
+pub const NUMBER_LETTERS: usize = 16;
+
+/// Size of a message that a conversation repeats.
+const MESSAGE_BYTES: usize = 1000;
+
+/// Size of the instructions that a conversation begins with.
+const INSTRUCTIONS_BYTES: usize = 4000;
 
 /// A time stamp wraps at this many microseconds.
 const STAMP_MODULUS: u64 = 1_000_000_000;
@@ -94,32 +107,91 @@ pub fn write_stamp(mut stamp: u64, place: &mut [u8]) {
     }
 }
 
-/// A whole request: head and body of a chat completion. `field` is a further line of its head.
-pub fn request(host: &str, field: &str, exchange: &Exchange, tokens: usize) -> Vec<u8> {
-    let (body, _) = request_body(exchange, tokens);
-    let head = format!(
+/// The body of a request, and the places at which it may differ from others.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// All of it, with a number of zero.
+    pub bytes: Vec<u8>,
+    /// Where it says how many tokens it wants.
+    pub tokens_at: Range<usize>,
+    /// Where its number stands, each of [`NUMBER_LETTERS`].
+    pub numbers_at: Vec<usize>,
+}
+
+/// Writes a request's number as letters over `place`, which is [`NUMBER_LETTERS`] long. Letters,
+/// because digits would be looked at as numbers of cards and the like.
+pub fn write_number(mut number: u64, place: &mut [u8]) {
+    for letter in place.iter_mut().rev() {
+        *letter = b'a' + (number % 16) as u8;
+        number /= 16;
+    }
+}
+
+/// Whether such a number stands there.
+pub fn is_number(place: &[u8]) -> bool {
+    place.len() == NUMBER_LETTERS && place.iter().all(|letter| (b'a'..=b'p').contains(letter))
+}
+
+/// A whole request, head and body of a chat completion, and where its number stands in it. `field`
+/// is a further line of its head.
+pub fn request(
+    host: &str,
+    field: &str,
+    exchange: &Exchange,
+    tokens: usize,
+) -> (Vec<u8>, Vec<usize>) {
+    let body = request_body(exchange, tokens);
+    let mut request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\
          Content-Type: application/json\r\nUser-Agent: penstock-perf\r\n{field}\r\n\
          Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.into_bytes(), body].concat()
+        body.bytes.len()
+    )
+    .into_bytes();
+    let numbers_at = body.numbers_at.iter().map(|at| request.len() + at);
+    let numbers_at = numbers_at.collect();
+    request.extend_from_slice(&body.bytes);
+    (request, numbers_at)
 }
 
-/// The body of a request, and where the number of tokens is in it.
-pub fn request_body(exchange: &Exchange, tokens: usize) -> (Vec<u8>, Range<usize>) {
+/// The body of a request.
+pub fn request_body(exchange: &Exchange, tokens: usize) -> Body {
     let Exchange { model, .. } = exchange;
     let stream = exchange.streams();
-    let before = format!(
-        "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"system\",\"content\":\"Answer in \
-         plain words.\"}},{{\"role\":\"user\",\"content\":\""
-    );
+    let instructions = match exchange.repeated {
+        0 => "Answer in plain words.".to_owned(),
+        _ => prose(INSTRUCTIONS_BYTES, 0),
+    };
+    let mut bytes = format!(
+        "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"system\",\"content\":\"\
+         {instructions}\"}}"
+    )
+    .into_bytes();
+    let mut numbers_at = Vec::new();
+    for message in 0..=exchange.repeated {
+        let role = ["user", "assistant"][message % 2];
+        bytes.extend_from_slice(format!(",{{\"role\":\"{role}\",\"content\":\"").as_bytes());
+        numbers_at.push(bytes.len());
+        bytes.extend_from_slice(&[b'a'; NUMBER_LETTERS]);
+        bytes.extend_from_slice(format!(" at {message}: ").as_bytes());
+        if message < exchange.repeated {
+            let text = prose(MESSAGE_BYTES, 40 * message);
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend_from_slice(b"\"}");
+        }
+    }
     let after = format!(
         "\"}}],\"temperature\":0.7,\"stream\":{stream},\"max_tokens\":{tokens:>TOKENS_DIGITS$}}}"
     );
-    let body = padded(&before, &after, exchange.request_bytes);
-    let end = body.len() - 1;
-    (body, end - TOKENS_DIGITS..end)
+    let room = exchange.request_bytes - bytes.len() - after.len();
+    bytes.extend_from_slice(prose(room, 0).as_bytes());
+    bytes.extend_from_slice(after.as_bytes());
+    let end = bytes.len() - 1;
+    Body {
+        bytes,
+        tokens_at: end - TOKENS_DIGITS..end,
+        numbers_at,
+    }
 }
 
 /// What a request for so many tokens is answered with; a JSON answer has its own size.
@@ -208,8 +280,12 @@ impl ExpectedStream {
 /// `before`, as much prose as makes the whole so many bytes long, `after`.
 fn padded(before: &str, after: &str, bytes: usize) -> Vec<u8> {
     let room = bytes - before.len() - after.len();
-    let prose = PROSE.bytes().cycle().take(room);
-    before.bytes().chain(prose).chain(after.bytes()).collect()
+    [before, &prose(room, 0), after].concat().into_bytes()
+}
+
+/// So many bytes of prose, from a place on.
+fn prose(bytes: usize, from: usize) -> String {
+    PROSE.chars().cycle().skip(from).take(bytes).collect() // all of it is ASCII
 }
 
 #[cfg(test)]
@@ -221,10 +297,12 @@ mod tests {
     #[test]
     fn bodies_are_valid_json_of_the_size_that_is_said() {
         for exchange in SCENARIOS.iter().flat_map(|scenario| scenario.exchanges) {
-            let (body, digits) = request_body(exchange, 7);
-            assert_eq!(body.len(), exchange.request_bytes);
-            assert_eq!(&body[digits], b"   7");
-            let value: Value = serde_json::from_slice(&body).expect("JSON");
+            let body = request_body(exchange, 7);
+            assert_eq!(body.bytes.len(), exchange.request_bytes);
+            assert_eq!(&body.bytes[body.tokens_at], b"   7");
+            let value: Value = serde_json::from_slice(&body.bytes).expect("JSON");
+            let messages = value["messages"].as_array().expect("a list");
+            assert_eq!(messages.len(), exchange.repeated + 2);
             assert_eq!(value["model"], exchange.model);
             assert_eq!(value["max_tokens"], 7);
             assert_eq!(value["stream"], exchange.streams());
@@ -256,6 +334,26 @@ mod tests {
         }
         assert_eq!(stream.text, text.as_bytes());
         assert!(text.starts_with(" The gate stands"));
+    }
+
+    #[test]
+    fn numbers_are_letters_at_the_beginning_of_what_is_said() {
+        let exchange = Exchange {
+            repeated: 2,
+            request_bytes: 8192,
+            ..SCENARIOS[0].exchanges[0]
+        };
+        let (mut request, numbers_at) = request("h", "A: b", &exchange, 7);
+        assert_eq!(numbers_at.len(), 3);
+        for at in numbers_at {
+            assert!(request[..at].ends_with(b"\"content\":\""));
+            let place = &mut request[at..at + NUMBER_LETTERS];
+            assert!(is_number(place));
+            write_number(0x0123_4567_89ab_cdef, place);
+            assert_eq!(place, b"abcdefghijklmnop");
+            assert!(is_number(place));
+        }
+        assert!(!is_number(b"abcdefghijklmnoq") && !is_number(b"abc"));
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::driver::answer::{field, head_end};
 use crate::error::{Doing, Error, Result};
 use crate::poller::{Interest, Poller};
 use crate::scenario::{Answer, Exchange, Scenario};
-use crate::traffic::{self, ExpectedEvent, STAMP_DIGITS, stamp_now, write_stamp};
+use crate::traffic::{
+    self, Body, ExpectedEvent, NUMBER_LETTERS, STAMP_DIGITS, is_number, stamp_now, write_stamp,
+};
 
 /// Token of the listening socket; connections are counted from zero.
 const LISTENER: u64 = u64::MAX;
@@ -55,9 +57,8 @@ struct Script {
 /// One answer, and the request that it belongs to.
 #[derive(Debug)]
 struct Reply {
-    request_body: Vec<u8>,
-    /// Where the request says how many tokens it wants; only there may it differ.
-    tokens_at: Range<usize>,
+    /// It may say another number of tokens, and be another of its number; else it may not differ.
+    request: Body,
     /// The head of a stream, or a whole JSON answer.
     opening: Vec<u8>,
     /// A whole stream's events, each in its chunk; empty for JSON.
@@ -238,7 +239,7 @@ impl Script {
             let reply = Reply::of(exchange);
             if replies
                 .iter()
-                .all(|known| known.request_body != reply.request_body)
+                .all(|known| known.request.bytes != reply.request.bytes)
             {
                 replies.push(reply);
             }
@@ -256,7 +257,7 @@ impl Script {
             return self.answer_to_meaning(body);
         }
         let reply = self.replies.iter().position(|reply| reply.is_for(body))?;
-        let digits = body.get(self.replies[reply].tokens_at.clone())?;
+        let digits = body.get(self.replies[reply].request.tokens_at.clone())?;
         let tokens = std::str::from_utf8(digits).ok()?.trim().parse().ok()?;
         Some(Position {
             reply,
@@ -268,11 +269,10 @@ impl Script {
     /// The same for a request that was written anew: messages, model and length must be those.
     fn answer_to_meaning(&self, body: &[u8]) -> Option<Position> {
         let asked: Value = serde_json::from_slice(body).ok()?;
+        let said = words(&asked);
         let same = |reply: &Reply| {
-            let known: Option<Value> = serde_json::from_slice(&reply.request_body).ok();
-            known.is_some_and(|known| {
-                asked["model"] == known["model"] && asked["messages"] == known["messages"]
-            })
+            let known: Option<Value> = serde_json::from_slice(&reply.request.bytes).ok();
+            known.is_some_and(|known| asked["model"] == known["model"] && said == words(&known))
         };
         Some(Position {
             reply: self.replies.iter().position(same)?,
@@ -287,7 +287,7 @@ impl Script {
 impl Reply {
     fn of(exchange: &Exchange) -> Reply {
         let tokens = traffic::tokens(exchange);
-        let (request_body, tokens_at) = traffic::request_body(exchange, tokens);
+        let request = traffic::request_body(exchange, tokens);
         let (opening, events) = match exchange.answer {
             Answer::Json { bytes } => {
                 let body = traffic::json_answer(exchange.model, bytes);
@@ -305,19 +305,43 @@ impl Reply {
             }
         };
         Reply {
-            request_body,
-            tokens_at,
+            request,
             opening,
             events,
         }
     }
 
     fn is_for(&self, body: &[u8]) -> bool {
-        let Range { start, end } = self.tokens_at;
-        body.len() == self.request_body.len()
-            && body[..start] == self.request_body[..start]
-            && body[end..] == self.request_body[end..]
+        let known = &self.request;
+        if body.len() != known.bytes.len() {
+            return false;
+        }
+        let same = |from: usize, to: usize| body[from..to] == known.bytes[from..to];
+        let mut from = 0;
+        for &at in &known.numbers_at {
+            let end = at + NUMBER_LETTERS;
+            if !same(from, at) || !is_number(&body[at..end]) {
+                return false;
+            }
+            from = end;
+        }
+        let Range { start, end } = known.tokens_at;
+        same(from, start) && same(end, body.len())
     }
+}
+
+/// Who says what, without the request's number.
+fn words(asked: &Value) -> Vec<(&Value, &str)> {
+    let messages = asked["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let role = messages.iter().map(|message| &message["role"]);
+    let text = messages.iter().map(|message| {
+        let text = message["content"].as_str().unwrap_or_default();
+        match text.as_bytes().get(..NUMBER_LETTERS) {
+            Some(number) if is_number(number) => &text[NUMBER_LETTERS..],
+            _ => text,
+        }
+    });
+    role.zip(text).collect()
 }
 
 /// The events of a stream, each as one chunk; the last one ends the body.
@@ -463,7 +487,7 @@ mod tests {
     use super::*;
     use crate::driver::body::Lateness;
     use crate::scenario::SCENARIOS;
-    use crate::traffic::Expected;
+    use crate::traffic::{Expected, write_number};
 
     fn stream() -> Exchange {
         let streams = |exchange: &&Exchange| exchange.streams();
@@ -490,12 +514,12 @@ mod tests {
     #[test]
     fn a_request_is_whole_when_its_length_says_so() {
         let exchange = stream();
-        let request = traffic::request("h", "A: b", &exchange, 9);
+        let (request, _) = traffic::request("h", "A: b", &exchange, 9);
         for end in 0..request.len() {
             assert!(request_extent(&request[..end]).expect("valid").is_none());
         }
         let (from, to) = request_extent(&request).expect("valid").expect("whole");
-        assert_eq!(request[from..to], traffic::request_body(&exchange, 9).0);
+        assert_eq!(request[from..to], traffic::request_body(&exchange, 9).bytes);
     }
 
     #[test]
@@ -504,7 +528,14 @@ mod tests {
             let script = Script::of(scenario, false);
             let loose = Script::of(scenario, true);
             for exchange in scenario.exchanges {
-                let (mut body, _) = traffic::request_body(exchange, 17);
+                let Body {
+                    bytes: mut body,
+                    numbers_at,
+                    ..
+                } = traffic::request_body(exchange, 17);
+                for at in numbers_at {
+                    write_number(1 << 40, &mut body[at..at + NUMBER_LETTERS]);
+                }
                 let position = script.answer(&body).expect("known");
                 assert_eq!(position.tokens, 17);
                 let opening = &script.replies[position.reply].opening;

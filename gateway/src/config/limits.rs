@@ -36,6 +36,9 @@ pub struct Limits {
     /// The work that may wait before a request on its core, as the processor time that it takes. A
     /// share of new requests is refused so that no more does → 503 with Retry-After. Zero: never.
     pub queue_delay: Span,
+    /// Texts, of 256 bytes and more, that a core remembers to have read and to have found nothing in.
+    /// Where the same caller sends one again it is not read again. Zero: every text is read.
+    pub remembered_texts: usize,
     /// Upstream connect → 504.
     pub upstream_connect: Span,
     /// From the request's last byte to the response's first → 504.
@@ -72,6 +75,7 @@ impl Default for Limits {
             write_stall: Span::secs(30),
             connections_per_core: 10_000,
             queue_delay: Span::ms(25),
+            remembered_texts: 8192,
             upstream_connect: Span::secs(5),
             upstream_first_byte: Span::secs(300),
             upstream_idle: Span::secs(120),
@@ -86,6 +90,9 @@ impl Default for Limits {
 
 /// A body is inspected in memory, whole: beyond this it is a file, not a prompt.
 const BODY_MAX: usize = 1 << 30;
+
+/// 32 MiB a core.
+const REMEMBERED_TEXTS_MAX: usize = 1 << 20;
 
 /// The tokenizer's index of fields has this many places.
 const FIELDS_MAX: usize = 100;
@@ -125,6 +132,11 @@ impl Limits {
         }
         if self.fields > FIELDS_MAX {
             return Err(format!("[limits] `fields` may be at most {FIELDS_MAX}"));
+        }
+        if self.remembered_texts > REMEMBERED_TEXTS_MAX {
+            return Err(format!(
+                "[limits] `remembered_texts` may be at most {REMEMBERED_TEXTS_MAX}"
+            ));
         }
         if self.request_line.0 > self.head.0 {
             return Err("[limits] `request_line` may not exceed `head`".to_owned());

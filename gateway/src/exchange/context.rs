@@ -117,6 +117,9 @@ impl Core {
         tap: Tap,
         counters: Arc<CoreCounters>,
     ) -> Rc<Self> {
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).expect("the system's random numbers fail");
+        let scratch = Scratch::recalling(key, node.limits.remembered_texts);
         Rc::new(Self {
             node,
             number,
@@ -125,7 +128,7 @@ impl Core {
             counters,
             stopped: Cell::new(false),
             tally: RefCell::default(),
-            scratch: RefCell::new(Scratch::default()),
+            scratch: RefCell::new(scratch),
             scoped_under: RefCell::default(),
             ids: RefCell::new(Ids {
                 pool: [0; 640],

@@ -164,7 +164,9 @@ impl Admitted {
         } else {
             let mut scratch = core.scratch.borrow_mut();
             let policy = &self.in_force.policy;
-            policy.inspect_request(&self.scope, &self.route, &body, &mut scratch)
+            let inspected = policy.inspect_request(&self.scope, &self.route, &body, &mut scratch);
+            core.counters.remembered_texts.add(scratch.take_recalled());
+            inspected
         };
         let verdict = inspected.map_err(|error| refused(Answer::from(error)))?;
         if !stops_its_model(&verdict) {

@@ -56,6 +56,9 @@ counters! {
     held,
     /// Requests of which something was masked.
     masked_requests,
+    /// Texts of requests that were not read again: their caller had sent them before, and nothing had
+    /// been found.
+    remembered_texts,
     /// Responses of which something was masked.
     masked_responses,
     /// Requests sent upstream.
@@ -100,7 +103,12 @@ impl Deref for CoreCounters {
 impl Counter {
     /// One more.
     pub fn bump(&self) {
-        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed) + count, Relaxed);
     }
 
     /// The present value.

@@ -147,6 +147,39 @@ packs = ["customer"]
 action = "block"
 "#;
 
+/// What was said before is not read again, and no verdict outlives the policy that it was made under.
+#[test]
+fn what_is_remembered_to_be_clean_is_read_again_under_another_policy() {
+    let stack = stack_before(&Engine::start());
+    let token = stack.token();
+    let mut kept = stack.connect();
+    kept.timeout(PATIENCE).expect("a timeout");
+    let remembered = || {
+        let scraped = control(&stack, &Call::get("/metrics")).text();
+        let line = scraped
+            .lines()
+            .find_map(|line| line.strip_prefix("penstock_remembered_texts_total "));
+        line.expect("it is told").parse::<u32>().expect("a number")
+    };
+    let long = format!("{} order CUST-12345678", "Please look at this. ".repeat(20));
+    for before in 0..3 {
+        assert_eq!(say(&mut kept, &token, &long).0, 200);
+        assert_eq!(remembered(), before, "{}", stack.log());
+    }
+    let other = stack.issuer.token("bob", &["engineers"]);
+    assert_eq!(say(&mut kept, &other, &long).0, 200);
+    assert_eq!(remembered(), 2, "another caller's");
+
+    let policy = fs::read_to_string(stack.path("policies/main.toml")).expect("read");
+    write_policy(&stack, &format!("{policy}{AFTER}"));
+    reload(&stack);
+    for _ in 0..2 {
+        let (status, code, _) = say(&mut kept, &token, &long);
+        assert_eq!((status, code.as_str()), (403, "request_blocked"));
+    }
+    assert_eq!(remembered(), 2);
+}
+
 #[test]
 fn a_connection_goes_on_and_a_running_stream_ends_as_it_began() {
     let engine = Engine::start();

@@ -21,8 +21,9 @@ const WINDOW_MAX: Duration = Duration::from_secs(600);
 /// What to compare.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Kinds of traffic: small, prompt16k, prompt256k, stream1, stream100, stream1000, stream5000,
-    /// tls (sessions resumed), tls-full, tls-kept, connect, slow, mixed, half-load, memory.
+    /// Kinds of traffic: small, prompt16k, prompt256k, crowd, conversation, stream1, stream100,
+    /// stream1000, stream5000, tls (sessions resumed), tls-full, tls-kept, connect, slow, mixed,
+    /// half-load, memory.
     #[arg(long, value_delimiter = ',', default_value = "small,stream100")]
     scenario: Vec<Scenario>,
     /// Who carries it: direct, floor, nginx, haproxy, envoy, litellm, portkey, penstock-off,

@@ -122,8 +122,10 @@ impl Round<'_> {
 }
 
 fn send(wire: &mut Wire, prepared: &Prepared) -> Result<()> {
-    match wire.write(&prepared.request) {
-        Ok(count) if count == prepared.request.len() => Ok(()),
+    let mut request = Vec::new();
+    prepared.write(0, &mut request);
+    match wire.write(&request) {
+        Ok(count) if count == request.len() => Ok(()),
         Ok(_) => Err(Error::Unable(
             "a small request did not fit its socket".into(),
         )),

@@ -227,9 +227,10 @@ impl Round<'_> {
     ) -> Result<()> {
         let mut dialer = self.dialer(address)?;
         let plan = self.plan(address, upstream);
-        let request = &plan.of(0, 1, 0).request;
+        let mut request = Vec::new();
+        plan.of(0, 1, 0).write(0, &mut request);
         let mut reason = String::new();
-        let answered = process.wait_until(|| match probe(&mut dialer, request) {
+        let answered = process.wait_until(|| match probe(&mut dialer, &request) {
             Ok(()) => Some(()),
             Err(why) => {
                 reason = why;

@@ -12,6 +12,9 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Hexadecimal digits and extensions of one chunk's size line.
 const SIZE_LINE_BYTES_MAX: usize = 64;
 
+/// Of an answer that is not a 200 so much is shown.
+const REFUSAL_SHOWN_BYTES: usize = 600;
+
 /// Where in an answer the next byte belongs.
 #[derive(Debug)]
 pub struct AnswerReader {
@@ -118,7 +121,7 @@ impl AnswerReader {
         if self.head.is_empty()
             && let Some(end) = head_end(input)
         {
-            self.stage = self.framing(&input[..end])?;
+            self.stage = self.framing(input, end)?;
             return Ok(&input[end..]);
         }
         let held = self.head.len();
@@ -126,7 +129,7 @@ impl AnswerReader {
         match head_end(&self.head) {
             Some(end) => {
                 let head = std::mem::take(&mut self.head);
-                self.stage = self.framing(&head[..end])?;
+                self.stage = self.framing(&head, end)?;
                 self.head = head;
                 Ok(&input[end - held..])
             }
@@ -137,8 +140,16 @@ impl AnswerReader {
         }
     }
 
-    fn framing(&mut self, head: &[u8]) -> Result<Stage, String> {
-        framing(head).inspect_err(|_| self.refusal = status(head))
+    /// Of an answer whose head ends there; what came with it is told where it is a refusal.
+    fn framing(&mut self, answer: &[u8], end: usize) -> Result<Stage, String> {
+        self.refusal = status(&answer[..end]);
+        match self.refusal {
+            Some(_) => Err(format!(
+                "not a 200:\n{}",
+                String::from_utf8_lossy(&answer[..answer.len().min(REFUSAL_SHOWN_BYTES)])
+            )),
+            None => framing(&answer[..end]),
+        }
     }
 
     fn framing_byte(&mut self, byte: u8, expected: &Expected) -> Result<Stage, String> {
@@ -245,11 +256,8 @@ fn status(head: &[u8]) -> Option<u16> {
 /// What the head says about the body.
 fn framing(head: &[u8]) -> Result<Stage, String> {
     if !head.starts_with(b"HTTP/1.1 200 ") {
-        let shown = &head[..head.len().min(400)];
-        return Err(format!(
-            "not a 200:\n{}",
-            String::from_utf8_lossy(shown).trim_end()
-        ));
+        let begin = String::from_utf8_lossy(&head[..head.len().min(100)]);
+        return Err(format!("not HTTP/1.1:\n{}", begin.trim_end()));
     }
     if let Some(coding) = field(head, "transfer-encoding") {
         return match coding.eq_ignore_ascii_case(b"chunked") {

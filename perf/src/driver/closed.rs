@@ -70,6 +70,8 @@ struct Connection<'a> {
     wire: Option<Wire>,
     reader: AnswerReader,
     current: Option<&'a Prepared>,
+    /// The current request as it is sent.
+    request: Vec<u8>,
     /// Requests begun.
     begun: usize,
     /// Bytes of the current request that are sent.
@@ -147,6 +149,7 @@ impl<'a> Closed<'a> {
             wire: None,
             reader: AnswerReader::new(load.lateness),
             current: None,
+            request: Vec::new(),
             begun: 0,
             sent: 0,
             sent_at: Instant::now(),
@@ -185,7 +188,10 @@ impl<'a> Closed<'a> {
         let count = self.connections.len();
         let connection = &mut self.connections[index];
         let plan = self.load.plan;
-        connection.current = Some(plan.of(index, count, connection.begun));
+        let prepared = plan.of(index, count, connection.begun);
+        let number = plan.number_of(index, connection.begun);
+        prepared.write(number, &mut connection.request);
+        connection.current = Some(prepared);
         connection.begun += 1;
         connection.sent = 0;
         connection.sent_at = Instant::now();
@@ -232,9 +238,7 @@ impl<'a> Closed<'a> {
         let (Some(wire), None) = (&connection.wire, self.load.pace) else {
             return Ok(());
         };
-        let unsent = connection
-            .current
-            .is_some_and(|current| connection.sent < current.request.len());
+        let unsent = connection.current.is_some() && connection.sent < connection.request.len();
         let awaits = unsent || wire.wants_write();
         if awaits != connection.awaits_room {
             connection.awaits_room = awaits;
@@ -282,18 +286,12 @@ impl Connection<'_> {
             connection: index,
             what: format!("sending: {error}"),
         };
-        let (Some(wire), Some(current)) = (&mut self.wire, self.current) else {
+        let (Some(wire), Some(_)) = (&mut self.wire, self.current) else {
             return Ok(());
         };
-        let end = current
-            .request
-            .len()
-            .min(self.sent.saturating_add(bytes_max));
+        let end = self.request.len().min(self.sent.saturating_add(bytes_max));
         while self.sent < end {
-            match wire
-                .write(&current.request[self.sent..end])
-                .map_err(wrong)?
-            {
+            match wire.write(&self.request[self.sent..end]).map_err(wrong)? {
                 0 => break,
                 count => self.sent += count,
             }

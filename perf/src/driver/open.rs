@@ -30,6 +30,9 @@ use crate::poller::{Interest, Poller};
 /// Token of the timer; connections are counted from zero.
 const TIMER: u64 = u64::MAX;
 
+/// Set in the numbers of its requests: a closed loop before it may have used the others.
+const OPEN_NUMBERS: u64 = 1 << 63;
+
 /// Requests that are begun before the loop looks at its sockets again.
 const BURST_MAX: usize = 128;
 
@@ -110,13 +113,15 @@ struct Start {
 struct Connection<'a> {
     wire: Wire,
     reader: AnswerReader,
+    /// The request under way as it is sent.
+    request: Vec<u8>,
     /// The request under way.
     busy: Option<Busy<'a>>,
     awaits_room: bool,
 }
 
 struct Busy<'a> {
-    request: &'a Prepared,
+    asked: &'a Prepared,
     start: Start,
     sent_at: Duration,
     /// Number of the request, to tell it from later ones on the connection.
@@ -271,6 +276,7 @@ impl<'a> Open<'a> {
         let connection = Connection {
             wire,
             reader: AnswerReader::new(self.offer.lateness),
+            request: Vec::new(),
             busy: None,
             awaits_room: false,
         };
@@ -288,8 +294,11 @@ impl<'a> Open<'a> {
         let number = self.begun;
         self.begun += 1;
         connection.reader.reset();
+        let asked = self.offer.plan.of(0, 1, number as usize);
+        let written = self.offer.plan.number_of(0, number as usize) | OPEN_NUMBERS;
+        asked.write(written, &mut connection.request);
         connection.busy = Some(Busy {
-            request: self.offer.plan.of(0, 1, number as usize),
+            asked,
             start,
             sent_at: self.began_at.elapsed(),
             number,
@@ -308,7 +317,7 @@ impl<'a> Open<'a> {
         let Some(busy) = connection.busy.as_mut() else {
             return Ok(());
         };
-        let bytes = &busy.request.request;
+        let bytes = &connection.request;
         while busy.sent < bytes.len() {
             match connection.wire.write(&bytes[busy.sent..]) {
                 Ok(0) => break,
@@ -338,7 +347,7 @@ impl<'a> Open<'a> {
         let unsent = connection
             .busy
             .as_ref()
-            .is_some_and(|busy| busy.sent < busy.request.request.len());
+            .is_some_and(|busy| busy.sent < busy.asked.size());
         if unsent {
             self.send(index)?;
         }
@@ -361,8 +370,8 @@ impl<'a> Open<'a> {
             self.fail(index, "closed without an answer".into());
             return Ok(());
         }
-        let sent_all = busy.sent == busy.request.request.len();
-        let expected = &busy.request.expected;
+        let sent_all = busy.sent == busy.asked.size();
+        let expected = &busy.asked.expected;
         match connection
             .reader
             .feed(&buffer[..count], expected, &mut Counted::default())

@@ -80,6 +80,19 @@ impl Engine {
         self.mask_with(sieve, sieve.plan_of(speaker), text, findings, location)
     }
 
+    /// Charges a message for a text that is known to have nothing in it, as reading it would. False
+    /// where that would be more than is left: such a text is read, so that its excess is reported.
+    pub(crate) fn charge(&self, bytes: usize, steps: u64, findings: &mut Findings) -> bool {
+        let mut work = findings.work.clone();
+        work.allow(self.bound.steps(bytes));
+        let may = steps <= work.left();
+        if may {
+            work.spend(steps);
+            findings.work = work;
+        }
+        may
+    }
+
     fn mask_with(
         &self,
         sieve: &Sieve,

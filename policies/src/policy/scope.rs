@@ -6,6 +6,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::{Engine, Sieve};
 use super::glob::Glob;
@@ -27,6 +29,8 @@ pub struct Scope {
 }
 
 struct Inner {
+    /// Tells it from every other scope of this process.
+    number: u64,
     /// Policies are off: everything is granted.
     everything: bool,
     grants: Vec<Arc<Grant>>,
@@ -88,11 +92,17 @@ pub struct Denied {
     pub message: String,
 }
 
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Relaxed)
+}
+
 // === impl Scope ===
 
 impl Scope {
     pub(super) fn everything() -> Scope {
         let inner = Inner {
+            number: next_number(),
             everything: true,
             grants: Vec::new(),
             acting: Sieves::default(),
@@ -115,6 +125,7 @@ impl Scope {
         holding: Holding,
     ) -> Scope {
         let inner = Inner {
+            number: next_number(),
             everything: false,
             grants,
             acting,
@@ -229,6 +240,11 @@ impl Scope {
     /// Whether policies are off altogether.
     pub fn is_everything(&self) -> bool {
         self.inner.everything
+    }
+
+    /// Tells it from every other scope of this process; copies have the same.
+    pub(crate) fn number(&self) -> u64 {
+        self.inner.number
     }
 
     pub(crate) fn request(&self) -> Option<Asked<'_>> {
