@@ -11,6 +11,7 @@ mod io;
 mod listen;
 mod live;
 mod relay;
+mod room;
 mod runtime;
 mod shedding;
 mod timers;

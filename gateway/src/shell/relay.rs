@@ -23,8 +23,6 @@ const RESPONSE_LIMITS: HeadLimits = HeadLimits {
     head: HEAD_MAX,
     fields: 200,
 };
-/// How often a full ring is looked at while an exchange waits for room.
-const RING_POLL: Duration = Duration::from_millis(1);
 /// Room for what an exchange adds to what the upstream sent: framing, a mask longer than its value.
 const OUT_BYTES_MORE: usize = 256;
 /// Interim answers (1xx) that an upstream may send before the answer.
@@ -116,19 +114,9 @@ async fn revoke(connection: &mut Connection<'_>, forwarded: Forwarded) -> Next {
 /// Waits, bounded, until every frame so far is in the ring.
 async fn settled(worker: &Worker) -> bool {
     let tap = &worker.core.tap;
-    if tap.settled() {
-        return true;
-    }
+    let place = tap.place();
     let limit = worker.core.node.limits.ring_wait.0;
-    let mut waited = Duration::ZERO;
-    while waited < limit {
-        compio::time::sleep(RING_POLL).await;
-        waited += RING_POLL;
-        if tap.settled() {
-            return true;
-        }
-    }
-    tap.give_up()
+    tap.has_taken(place) || worker.room.for_all_to(tap, place, limit).await || tap.give_up()
 }
 
 /// Sends the request on a pooled connection or a new one.

@@ -10,6 +10,9 @@
 //! soon after the last, and none without requests: what measuring costs is not to be seen in a
 //! profile, and an idle core sleeps.
 //!
+//! A recorder that is behind is a queue, too: calls wait for room in its ring (`room`). So
+//! what counts is the longer of the two, the work and how long the first frame has waited.
+//!
 //! From the marks [`Control`] makes the share of requests to refuse, which holds the work that
 //! waits at the limit (`limits.queue_delay`). They are refused on their heads alone, before anybody
 //! is authenticated or a body is read: refusing costs a fraction of serving. What runs already
@@ -88,21 +91,21 @@ impl Shedding {
         }
     }
 
-    /// The mark's turn has come.
-    fn arrived(&self) {
+    /// The mark's turn has come; the recorder is so far behind.
+    fn arrived(&self, behind: Duration) {
         let (Some(marked_work), Some(control)) = (self.marked_work.take(), &self.control) else {
             return;
         };
         let now = Instant::now();
         let last = self.arrived_at.replace(Some(now));
-        let waits = work_done().saturating_sub(marked_work);
+        let waits = work_done().saturating_sub(marked_work).max(behind);
         let step = last.map_or(waits, |last| now.duration_since(last));
         control.borrow_mut().measured(waits, step);
     }
 
     /// Waits for marks, for ever. The wait stands before a mark is sent: one that began afterwards
     /// would be over at once.
-    pub(super) async fn run(&self) {
+    pub(super) async fn run(&self, behind: impl Fn() -> Duration) {
         let arrivals = self.arrivals.take().map(compio::net::UnixStream::from_std);
         let Some(Ok(mut arrivals)) = arrivals else {
             return tracing::error!("load cannot be measured, and nothing will be shed");
@@ -111,7 +114,7 @@ impl Shedding {
         loop {
             let BufResult(outcome, buffer) = arrivals.read(mark).await;
             match outcome {
-                Ok(1..) => self.arrived(),
+                Ok(1..) => self.arrived(behind()),
                 ended => {
                     // The last share would be refused for ever.
                     if let Some(control) = &self.control {
@@ -153,7 +156,7 @@ mod tests {
         shedding.refuses();
         assert!(shedding.marked_work.get().is_some());
         work_for(work);
-        shedding.arrived();
+        shedding.arrived(Duration::ZERO);
     }
 
     #[test]
@@ -161,7 +164,7 @@ mod tests {
         let shedding = Shedding::past(LIMIT).unwrap();
         let refused = |of| (0..of).filter(|_| shedding.refuses()).count();
         assert_eq!(refused(100), 0, "nothing is known yet");
-        shedding.arrived();
+        shedding.arrived(Duration::ZERO);
         for work in GROWING {
             assert_eq!(refused(100), 0, "not yet");
             marks(&shedding, work);
@@ -177,9 +180,21 @@ mod tests {
             shedding.refuses();
             // Another process has the core, or the machine was stopped.
             std::thread::sleep(LIMIT * 3);
-            shedding.arrived();
+            shedding.arrived(Duration::ZERO);
         }
         assert_eq!((0..1000).filter(|_| shedding.refuses()).count(), 0);
+    }
+
+    #[test]
+    fn a_recorder_that_is_behind_is_work_that_waits() {
+        let shedding = Shedding::past(LIMIT).unwrap();
+        let refused = (1..1000).any(|mark| {
+            std::thread::sleep(MARK_INTERVAL);
+            let refuses = (0..100).any(|_| shedding.refuses());
+            shedding.arrived(LIMIT * mark);
+            refuses
+        });
+        assert!(refused, "it becomes later and later");
     }
 
     #[test]
@@ -190,7 +205,7 @@ mod tests {
             shedding.marked_work.get().is_some(),
             "the first head sets one"
         );
-        shedding.arrived();
+        shedding.arrived(Duration::ZERO);
         // A machine that takes longer than that for one line begins anew.
         let soon = (0..100).any(|_| {
             shedding.arrived_at.set(Some(Instant::now()));
@@ -213,7 +228,7 @@ mod tests {
         assert!((0..100).any(|_| shedding.refuses()));
         shedding.marks.shutdown(std::net::Shutdown::Both).unwrap();
         let runtime = super::super::runtime::build(None).unwrap();
-        runtime.block_on(shedding.run());
+        runtime.block_on(shedding.run(|| Duration::ZERO));
         assert!((0..100).all(|_| !shedding.refuses()));
     }
 

@@ -18,6 +18,7 @@ use super::heads::Heads;
 use super::io::Io;
 use super::listen::Listeners;
 use super::live::{Live, heed_cutoff};
+use super::room::Room;
 use super::runtime::{build, driver_name};
 use super::shedding::Shedding;
 use super::timers::Timers;
@@ -81,6 +82,7 @@ pub(super) struct Worker {
     /// Connections that are being told that there is no room. They take no place from others.
     pub(super) refusals: Cell<usize>,
     pub(super) shedding: Shedding,
+    pub(super) room: Room,
     pub(super) heads: Heads,
     pub(super) stopping: Cell<bool>,
 }
@@ -130,6 +132,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed, shedding: Shedding) {
         connections: Cell::new(0),
         refusals: Cell::new(0),
         shedding,
+        room: Room::default(),
         heads: Heads::default(),
         stopping: Cell::new(false),
     });
@@ -144,7 +147,14 @@ fn run(runtime: &Runtime, seed: WorkerSeed, shedding: Shedding) {
         let teller = compio::runtime::spawn(tell_tally(worker.clone(), seed.index));
         let sweeper = compio::runtime::spawn(sweep(worker.clone()));
         let marking = worker.clone();
-        let marker = compio::runtime::spawn(async move { marking.shedding.run().await });
+        let marker = compio::runtime::spawn(async move { mark(&marking).await });
+        let looking = worker.clone();
+        let looker = compio::runtime::spawn(async move {
+            looking
+                .room
+                .look(&looking.core.tap, compio::time::sleep)
+                .await;
+        });
         let mut accepting = Vec::new();
         if let Some(listener) = tcp {
             accepting.push(compio::runtime::spawn(accept_tcp(worker.clone(), listener)));
@@ -168,7 +178,7 @@ fn run(runtime: &Runtime, seed: WorkerSeed, shedding: Shedding) {
         let _ = worker.core.tap.settled();
         // What still runs is dropped with the runtime.
         worker.core.stopped.set(true);
-        drop((ticker, sweeper, cutter, teller, marker));
+        drop((ticker, sweeper, cutter, teller, marker, looker));
     });
 }
 
@@ -183,6 +193,11 @@ async fn tell_tally(worker: Rc<Worker>, index: usize) {
         tally.ring_backlog = core.tap.backlog_count() as u64;
         core.node.tallies.tell(index, generation, tally);
     }
+}
+
+/// Runs for ever: measures what waits here, for the core or for the recorder.
+async fn mark(worker: &Worker) {
+    worker.shedding.run(|| worker.core.tap.behind()).await;
 }
 
 /// Closes what rested too long; otherwise an idle gateway would keep the engine's dead ends. Moves

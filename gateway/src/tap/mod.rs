@@ -1,7 +1,7 @@
 //! What the gateway tells the recorder, and what happens when it cannot.
 //!
 //! One tap per core writes frames to that core's ring. A full ring makes frames wait in a bounded
-//! backlog, in order; the connection that caused them waits too ([`Tap::settled`]). Past the
+//! backlog, in order; the connection that caused them waits too ([`Tap::place`]). Past the
 //! backlog, or past the wait, frames are lost: they are counted, and the count goes into the log
 //! as a gap as soon as there is room, so that nothing is lost silently.
 
@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use penstock_policies::{Direction, Finding};
 use penstock_recorder::frame::{Frame, FrameBody, Gap, SessionId};
@@ -22,8 +23,10 @@ pub use record::{Open, Record};
 use crate::config::OnLoss;
 use crate::telemetry::CoreCounters;
 
-/// Frames that may wait for room in the ring, per core.
-const BACKLOG_FRAMES_MAX: usize = 1024;
+/// Memory of the frames that may wait for room in the ring, per core. An exchange waits with the
+/// frames of its present step, some six: thousands of exchanges have room here, each with a
+/// prompt of a few KiB.
+const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One core's way to the recorder.
 pub struct Tap {
@@ -38,9 +41,23 @@ struct Inner {
     producer: Option<Producer>,
     /// What a rehearsal asks for afterwards; none on a core that serves.
     kept: Option<Kept>,
-    backlog: VecDeque<Frame>,
+    backlog: Backlog,
     lost: Option<Lost>,
 }
+
+/// Frames that wait, in order.
+#[derive(Default)]
+struct Backlog {
+    frames: VecDeque<(Frame, Instant)>,
+    /// Their memory.
+    bytes: usize,
+    /// How many ever waited.
+    queued: u64,
+}
+
+/// All that a tap was given up to some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
 
 /// What would have gone to a recorder, and what guards found, in full.
 pub(crate) type Kept = (Vec<Frame>, Vec<(Direction, Finding)>);
@@ -68,7 +85,7 @@ impl Tap {
         let inner = Inner {
             producer: Some(producer),
             kept: None,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             lost: None,
         };
         Self {
@@ -85,7 +102,7 @@ impl Tap {
         let inner = Inner {
             producer: None,
             kept: None,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             lost: None,
         };
         Self {
@@ -163,7 +180,7 @@ impl Tap {
                 Err(PushError::Full) => {}
             }
         }
-        if inner.lost.is_some() || inner.backlog.len() >= BACKLOG_FRAMES_MAX {
+        if inner.lost.is_some() || inner.backlog.bytes >= BACKLOG_BYTES_MAX {
             // Once something was lost, what follows of it is of no use before the gap is written.
             inner.lose(&frame, &self.counters);
             return false;
@@ -184,9 +201,34 @@ impl Tap {
         inner.backlog.is_empty()
     }
 
+    /// Everything so far: whoever wrote it waits until it [has been taken](Tap::has_taken).
+    pub fn place(&self) -> Place {
+        Place(self.inner.borrow().backlog.queued)
+    }
+
+    /// True when all frames up to there are in the ring (or counted as lost).
+    pub fn has_taken(&self, place: Place) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        if inner.backlog.first() < place {
+            inner.flush(&self.counters);
+        }
+        inner.backlog.first() >= place
+    }
+
+    /// How long the frame has waited that has done so longest, where calls wait for it and not in
+    /// vain: those that need no record, or get none, are not late by it.
+    pub fn behind(&self) -> Duration {
+        if self.tolerates_loss() || !self.recorder_alive.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let inner = self.inner.borrow();
+        let first = inner.backlog.frames.front();
+        first.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
     /// Frames that wait for room in the ring.
     pub fn backlog_count(&self) -> usize {
-        self.inner.borrow().backlog.len()
+        self.inner.borrow().backlog.frames.len()
     }
 
     /// The wait for room is over. With `on_recorder_loss = "serve"` what waits is given up and
@@ -196,11 +238,52 @@ impl Tap {
             return false;
         }
         let mut inner = self.inner.borrow_mut();
-        while let Some(frame) = inner.backlog.pop_front() {
+        while let Some((frame, _)) = inner.backlog.pop_front() {
             inner.lose(&frame, &self.counters);
         }
         true
     }
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// What waits first is behind all of this.
+    fn first(&self) -> Place {
+        Place(self.queued - self.frames.len() as u64)
+    }
+
+    fn push_back(&mut self, frame: Frame) {
+        self.bytes += weight(&frame);
+        self.queued += 1;
+        self.frames.push_back((frame, Instant::now()));
+    }
+
+    fn pop_front(&mut self) -> Option<(Frame, Instant)> {
+        let first = self.frames.pop_front()?;
+        self.bytes -= weight(&first.0);
+        Some(first)
+    }
+
+    /// Puts back what was taken out.
+    fn push_front(&mut self, frame: Frame, since: Instant) {
+        self.bytes += weight(&frame);
+        self.frames.push_front((frame, since));
+    }
+}
+
+/// The memory of a frame, without what is small in it.
+fn weight(frame: &Frame) -> usize {
+    size_of::<Frame>()
+        + match &frame.body {
+            FrameBody::RequestBody(piece) => piece.bytes.len(),
+            FrameBody::ResponseChunk(piece) => piece.bytes.len(),
+            _ => 0,
+        }
 }
 
 // === impl Inner ===
@@ -216,10 +299,10 @@ impl Inner {
     /// Moves what waits into the ring as far as there is room. The gap comes last: while something
     /// counts as lost nothing more is queued, so all that waits is older.
     fn flush(&mut self, counters: &CoreCounters) {
-        while let Some(frame) = self.backlog.pop_front() {
+        while let Some((frame, since)) = self.backlog.pop_front() {
             match self.push(&frame) {
                 Ok(()) => counters.frames.bump(),
-                Err(PushError::Full) => return self.backlog.push_front(frame),
+                Err(PushError::Full) => return self.backlog.push_front(frame, since),
                 Err(PushError::TooLarge) => self.lose(&frame, counters),
             }
         }
@@ -269,5 +352,129 @@ impl Lost {
                 reason: "the gateway's ring was full".to_owned(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use penstock_recorder::frame::RequestBody;
+    use penstock_recorder::ring::{Consumer, FrameBuffer, attach, create};
+
+    use super::*;
+    use crate::telemetry::Counters;
+
+    const RING_BYTES: usize = 512 * 1024;
+    const PIECE_BYTES: usize = 16 * 1024;
+
+    /// A piece of a prompt.
+    pub(crate) fn piece(bytes: usize) -> Frame {
+        Frame {
+            session: SessionId::v7(0, [0; 10]),
+            index: 0,
+            at_unix_ns: 0,
+            body: FrameBody::RequestBody(RequestBody {
+                bytes: vec![b'x'; bytes],
+                ..RequestBody::default()
+            }),
+        }
+    }
+
+    /// A tap, and the recorder's end of its ring.
+    pub(crate) fn tap(on_loss: OnLoss) -> (Tap, Consumer) {
+        let (producer, fds) = create(RING_BYTES).expect("a ring");
+        let (memfd, bell) = fds.into_parts();
+        let consumer = attach(memfd, bell).expect("the other end");
+        let alive = Arc::new(AtomicBool::new(true));
+        let tap = Tap::new(producer, alive, on_loss, Counters::new(1).core(0));
+        (tap, consumer)
+    }
+
+    /// Fills the ring, and a little more.
+    pub(crate) fn fill(tap: &Tap) {
+        while tap.backlog_count() == 0 {
+            assert!(tap.record(piece(PIECE_BYTES)));
+        }
+    }
+
+    /// Takes all that is in the ring; how many frames that was.
+    pub(crate) fn drain(consumer: &mut Consumer) -> u64 {
+        let mut buffer = FrameBuffer::default();
+        let mut count = 0;
+        while let Some(received) = consumer.receive(&mut buffer).expect("sound") {
+            consumer.release(received.end);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn who_comes_first_has_room_first_and_nothing_is_lost() {
+        let (tap, mut consumer) = tap(OnLoss::Refuse);
+        assert!(tap.has_taken(tap.place()));
+        fill(&tap);
+        let first = tap.place();
+        // More of them than fit a ring, and by far more than a thousand.
+        let mut written = tap.counters.frames.read() + 1;
+        for _ in 0..4000 {
+            assert!(tap.record(piece(1024)));
+            written += 1;
+        }
+        let last = tap.place();
+        assert!(first < last);
+        assert!(!tap.has_taken(first) && !tap.has_taken(last));
+        assert!(tap.behind() > Duration::ZERO);
+        let mut read = drain(&mut consumer);
+        assert!(tap.has_taken(first) && !tap.has_taken(last));
+        while !tap.has_taken(last) {
+            read += drain(&mut consumer);
+        }
+        read += drain(&mut consumer);
+        assert_eq!((read, tap.backlog_count()), (written, 0));
+        assert_eq!(tap.inner.borrow().backlog.bytes, 0);
+        assert_eq!(tap.counters.frames_lost.read(), 0);
+        assert_eq!(tap.behind(), Duration::ZERO);
+    }
+
+    #[test]
+    fn past_the_bound_frames_are_lost_and_told_as_a_gap() {
+        let (tap, mut consumer) = tap(OnLoss::Refuse);
+        fill(&tap);
+        let mut kept = 0;
+        while tap.record(piece(PIECE_BYTES)) {
+            kept += 1;
+        }
+        assert!(kept * PIECE_BYTES < BACKLOG_BYTES_MAX);
+        assert!(kept * (PIECE_BYTES + 1024) > BACKLOG_BYTES_MAX);
+        assert!(!tap.record(piece(1)), "what follows is of no use, either");
+        assert_eq!(tap.counters.frames_lost.read(), 2);
+        let written = tap.counters.frames.read() + tap.backlog_count() as u64;
+        let mut read = 0;
+        while !tap.settled() {
+            read += drain(&mut consumer);
+        }
+        read += drain(&mut consumer);
+        assert!(tap.record(piece(1)));
+        read += drain(&mut consumer);
+        assert_eq!(read, written + 2, "the gap, and what came after it");
+    }
+
+    #[test]
+    fn a_recorder_is_late_only_where_calls_wait_for_it() {
+        let (serving, _consumer) = tap(OnLoss::Serve);
+        fill(&serving);
+        assert_eq!(
+            serving.behind(),
+            Duration::ZERO,
+            "they are served unrecorded"
+        );
+        let (refusing, _consumer) = tap(OnLoss::Refuse);
+        fill(&refusing);
+        assert!(refusing.behind() > Duration::ZERO);
+        refusing.recorder_alive.store(false, Ordering::Relaxed);
+        assert_eq!(
+            refusing.behind(),
+            Duration::ZERO,
+            "they are refused as it is"
+        );
     }
 }

@@ -72,6 +72,7 @@ impl OneCore {
             connections: Cell::new(0),
             refusals: Cell::new(0),
             shedding: Shedding::past(limit).unwrap(),
+            room: Room::default(),
             heads: Heads::default(),
             stopping: Cell::new(false),
         });
@@ -82,7 +83,7 @@ impl OneCore {
         let accepting = worker.clone();
         runtime.block_on(async move {
             let marking = accepting.clone();
-            compio::runtime::spawn(async move { marking.shedding.run().await }).detach();
+            compio::runtime::spawn(async move { mark(&marking).await }).detach();
             compio::runtime::spawn(accept_tcp(accepting, listener)).detach();
         });
         Self {
