@@ -1,4 +1,5 @@
-//! A stream that is under way costs no allocation an event, as long as nothing is found in it.
+//! A stream that is under way costs no allocation an event, as long as nothing is found in it, and
+//! keeps little memory between two events.
 
 mod support;
 
@@ -10,27 +11,35 @@ use support::{everyone, filter, policy};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 /// Counts what this thread allocates.
 struct Counting;
+
+fn count(bytes: isize) {
+    LIVE_BYTES.with(|live| live.set(live.get() + bytes));
+}
 
 #[allow(unsafe_code)] // only an allocator can count allocations
 // SAFETY: everything is the system allocator's; counting touches a constant-initialised cell.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -124,4 +133,46 @@ fn an_event_of_a_stream_allocates_nothing() {
             assert_eq!(allocations(media, event), 0, "{name} as {media}");
         }
     }
+}
+
+/// What a stream has on the heap between two events, once some have come: there are thousands of streams.
+#[test]
+fn a_stream_that_waits_is_small() {
+    const BYTES_MAX: isize = 4608;
+    let policy = policy("mask");
+    let scope = policy.scope(&everyone());
+    let event = |role: &str, text: &str| {
+        format!(
+            "data: {{\"id\":\"chatcmpl-0123456789\",\"object\":\"chat.completion.chunk\",\"created\":17000\
+             00000,\"model\":\"llama\",\"choices\":[{{\"index\":0,\"delta\":{{{role}\"content\":\"{text}\"}},\
+             \"finish_reason\":null}}]}}\n\n"
+        )
+    };
+    let events: Vec<String> = WORDS
+        .iter()
+        .cycle()
+        .take(32)
+        .map(|_| event("", " gate"))
+        .collect();
+    let mut out = Vec::with_capacity(64 << 10);
+    // What all streams share is made for the first.
+    let mut other = filter(&policy, &scope, "text/event-stream");
+    other
+        .push(events[0].as_bytes(), &mut out)
+        .expect("well-formed");
+    let before = LIVE_BYTES.with(Cell::get);
+    let mut filter = filter(&policy, &scope, "text/event-stream");
+    // The head of an answer often brings several events with it.
+    let first = event("\"role\":\"assistant\",", "").repeat(6);
+    filter
+        .push(first.as_bytes(), &mut out)
+        .expect("well-formed");
+    for event in &events {
+        filter
+            .push(event.as_bytes(), &mut out)
+            .expect("well-formed");
+    }
+    drop(first);
+    let live = LIVE_BYTES.with(Cell::get) - before;
+    assert!(live < BYTES_MAX, "{live}");
 }

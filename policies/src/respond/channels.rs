@@ -114,6 +114,10 @@ impl Channels {
             });
         }
         self.generation += 1;
+        if self.slots.is_empty() {
+            // Most streams have one, and there are many streams: no places for three more.
+            self.slots.reserve_exact(1);
+        }
         self.slots.push(Slot {
             key: key.to_owned(),
             location: location(),

@@ -4,7 +4,7 @@ use super::judge::Judge;
 
 /// Short strings that were found to match nothing: identifiers, the model's name, every key. One
 /// string a slot; a collision costs a scan and nothing else.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Clean {
     slots: Vec<String>,
 }
@@ -14,14 +14,6 @@ const CLEAN_SLOTS: usize = 64;
 const CLEAN_BYTES_MAX: usize = 64;
 
 // === impl Clean ===
-
-impl Default for Clean {
-    fn default() -> Self {
-        Clean {
-            slots: vec![String::new(); CLEAN_SLOTS],
-        }
-    }
-}
 
 impl Clean {
     /// Masks a whole text, unless it is known to be clean.
@@ -41,6 +33,8 @@ impl Clean {
             + usize::from(*first) * 7
             + usize::from(*last) * 3
             + usize::from(middle);
+        // Made for the first text: a stream whose events are alike reads none.
+        self.slots.resize_with(CLEAN_SLOTS, String::new);
         let slot = &mut self.slots[hash % CLEAN_SLOTS];
         if slot == text {
             return None;

@@ -12,6 +12,10 @@ use super::error::FilterError;
 /// Largest event or line.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
+/// A buffer that has so many times the room that is needed is given back; a small one never is.
+const ROOMY: usize = 4;
+const ROOM_MIN: usize = 128;
+
 /// What ends a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -67,6 +71,11 @@ impl Splitter {
             self.line -= self.unit;
             self.searched -= self.unit;
             self.unit = 0;
+        }
+        if self.buffer.is_empty() && self.buffer.capacity() > ROOMY * input.len().max(ROOM_MIN) {
+            // What came first is often more than what follows: there are many streams, and each waits
+            // with its buffer.
+            self.buffer = Vec::with_capacity(input.len());
         }
         self.buffer.extend_from_slice(input);
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::clean::Clean;
 use super::error::FilterError;
 use super::event::EventMasker;
 use super::judge::{Judge, Work};
@@ -22,13 +23,20 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Unit {
     masker: EventMasker,
-    parser: Parser,
+    /// There once it was needed.
+    parser: Option<Parser>,
     lines: Vec<Line>,
     /// The data of an event that has more than one line of it.
     joined: Vec<u8>,
     /// The first unit may begin with a byte order mark.
     first: bool,
+    /// Units that were read without the parser since it was used.
+    alike: u8,
 }
+
+/// After so many units that are alike the memory of the parser is given back: most streams have no
+/// use for it before their last event, and there are many streams.
+const ALIKE_MAX: u8 = 8;
 
 const BYTE_ORDER_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
 
@@ -49,10 +57,11 @@ impl Stream {
     fn new(work: Work, framing: Framing) -> Stream {
         let unit = Unit {
             masker: EventMasker::default(),
-            parser: Parser::default(),
+            parser: None,
             lines: Vec::new(),
             joined: Vec::new(),
             first: true,
+            alike: 0,
         };
         Stream {
             work,
@@ -133,8 +142,10 @@ impl Stream {
         };
         let raw = self.splitter.bytes(range);
         if self.unit.masker.mask_alike(raw, &mut judge, out)? {
+            self.unit.rest_the_parser();
             return Ok(());
         }
+        self.unit.alike = 0;
         match self.splitter.framing() {
             Framing::Events => self.unit.event(raw, &mut judge, out),
             Framing::Lines => self.unit.line(raw, &mut judge, out),
@@ -145,6 +156,19 @@ impl Stream {
 // === impl Unit ===
 
 impl Unit {
+    /// One more unit needed no parser.
+    fn rest_the_parser(&mut self) {
+        if self.alike < ALIKE_MAX {
+            self.alike += 1;
+            if self.alike == ALIKE_MAX {
+                self.parser = None;
+                self.masker.clean = Clean::default();
+                self.lines = Vec::new();
+                self.joined = Vec::new();
+            }
+        }
+    }
+
     /// One line of JSON, or an empty one.
     fn line(
         &mut self,
@@ -158,7 +182,8 @@ impl Unit {
         }
         let envelope = Envelope::of_line();
         let masker = &mut self.masker;
-        let read = self.parser.with(raw, |doc| {
+        let parser = self.parser.get_or_insert_default();
+        let read = parser.with(raw, |doc| {
             if masker.mask(doc, &envelope, judge, out)? {
                 masker.write_edited(doc.raw(), out);
             } else {
@@ -239,7 +264,8 @@ impl Unit {
                     [(_, one)] if masked_lines.is_empty() => Some(one.start),
                     _ => None,
                 };
-                let read = self.parser.with(payload, |doc| {
+                let parser = self.parser.get_or_insert_default();
+                let read = parser.with(payload, |doc| {
                     if masker.mask(doc, &envelope, judge, out)? {
                         let mut json = Vec::with_capacity(payload.len());
                         masker.write_edited(payload, &mut json);
