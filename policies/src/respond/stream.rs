@@ -36,7 +36,7 @@ struct Unit {
 
 /// After so many units that are alike the memory of the parser is given back: most streams have no
 /// use for it before their last event, and there are many streams.
-const ALIKE_MAX: u8 = 8;
+const ALIKE_MAX: u8 = 2;
 
 const BYTE_ORDER_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
 
